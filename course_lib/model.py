@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from course_lib.config import ModelConfig, check_head, check_tokens
+from course_lib.fast import causal_attention
 from course_lib.positions import Rotary, sinusoidal_positions, smear
 
 __all__ = ["Attention", "ModelConfig", "Transformer", "check_head", "check_tokens", "keep", "patterns", "smear"]
@@ -62,7 +63,7 @@ class Attention(nn.Module):
         if hasattr(self, "alpha"):
             k = smear(k, self.alpha)  # after the rotation: each key brings its own position, as with "qk"
         if tap is None:
-            z = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # b h p e, nothing kept
+            z = causal_attention(q, k, v)  # b h p e, no pattern to be seen
             return _plus(einsum(z, self.W_O, "b h p e, h e d -> b p d"), self.b_O)
         return self._tapped(q, k, v, tap)
 

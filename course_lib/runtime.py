@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
+from functools import cache
 from pathlib import Path
 
 import torch
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # names of malloc.h
 
 
 def static() -> bool:
@@ -44,3 +48,18 @@ def run_folder(name: str) -> Path | None:
     """Where a chapter's training run keeps its checkpoints: `$COURSE_RUNS/name`; None if the variable is not set."""
     base = os.environ.get("COURSE_RUNS")
     return Path(base).expanduser() / name if base else None
+
+
+@cache
+def reuse_freed_memory() -> None:
+    """Let the C library keep memory that tensors free, up to 1 GB, and give it to the next ones.
+
+    By default glibc hands every large block back to the system, and each use of a new one costs a page fault for
+    every 4 kB: a third to a half of a training step. Other C libraries are left as they are.
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(M_TRIM_THRESHOLD, 1 << 30)

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from course_lib.data import Batches
+from course_lib.fast import linear_cross_entropy
 from course_lib.model import Transformer
 from course_lib.runtime import precision_dtype, static
 from course_lib.storage import read_checked, write_checked
@@ -219,5 +219,5 @@ def next_token_loss(model: Transformer, tokens: Tensor, dtype: torch.dtype = tor
     `dtype` is that of the matrix products; the loss itself is computed in float32.
     """
     with torch.autocast(tokens.device.type, dtype, enabled=dtype != torch.float32):
-        logits = model(tokens[:, :-1])
-    return F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten())
+        x = model.final_norm(model.residual(tokens[:, :-1]))
+        return linear_cross_entropy(x.flatten(0, 1), model.W_U, model.b_U, tokens[:, 1:].flatten())

