@@ -134,7 +134,7 @@ def meet(file, rank, seconds):
 
 
 def killed(out, rank):
-    """A run in which process 1 is killed once; torchrun starts both again."""
+    """A run in which process 1 is killed the first time."""
     firsts = []
 
     def before(step):
@@ -152,24 +152,25 @@ def killed(out, rank):
 
 
 @dataclass(frozen=True)
-class Paced(RepeatedSegments):
-    """Like DATA; says in a file which process reads which step, and is slow from step 10 on, so a test can act."""
+class Held(RepeatedSegments):
+    """Like DATA; says in a file which process reads which step, and waits at step 10 while the file `hold` exists."""
 
     log: str = ""
-    pause: float = field(default=0.0, repr=False)  # the same run for the checkpoints
+    hold: str = field(default="", repr=False)  # the same run for the checkpoints
 
     def __call__(self, step):
         with open(self.log, "a") as file:
             file.write(f"{os.getpid()} {step}\n")
-        time.sleep(self.pause if step >= 10 else 0)
+        while step == 10 and os.path.exists(self.hold):
+            time.sleep(0.02)
         return super().__call__(step)
 
 
-def train_one(folder, seed, pause=0.0):
+def train_one(folder, seed, hold=""):
     """A run of a series."""
     torch.set_num_threads(1)
     Path(folder).mkdir(parents=True, exist_ok=True)
-    data = Paced(5, 20, 17, 3, 6, seed, f"{folder}/log", pause)
+    data = Held(5, 20, 17, 3, 6, seed, f"{folder}/log", str(hold))
     model = make(seed)
     return result(model, train(model, data, TrainConfig(**RECIPE), measure, folder))
 
