@@ -63,7 +63,8 @@ def _error(future: Future) -> BaseException | None:
 def local_workers(count: int) -> Iterator[Executor]:
     """Worker processes of this machine; they share the threads that PyTorch would use here.
 
-    An error or interrupt inside the `with` block stops the workers in the middle of what they do.
+    An error or interrupt inside the `with` block stops the workers in the middle of what they do. A worker that dies,
+    for want of memory say, stops the others too.
 
     Args:
         count: how many runs go on at a time. A script that uses them needs `if __name__ == "__main__":`.
@@ -101,7 +102,8 @@ def _end_with_parent() -> None:
 def dask_workers(address: str) -> Iterator[Executor]:
     """The workers of a Dask cluster; a run whose worker dies is given to another one.
 
-    An error or interrupt inside the `with` block restarts the workers that are busy with runs of this block.
+    An error or interrupt inside the `with` block restarts the workers that are busy with runs of this block, within
+    seconds; they need the nanny that `dask worker` gives them by default.
     The cluster decides on the threads: start a worker for one run at a time with `dask worker ADDRESS --nthreads 1`,
     where `course_lib` and the function can be imported. A run that moves to another machine goes on from its
     checkpoint if both see the same folder, else from its start.

@@ -147,7 +147,7 @@ class _Run:
             self.save()
 
     def record(self) -> None:
-        """Append a record to the history; the model is measured in evaluation mode without gradients."""
+        """Append a record to the history; only the first process measures the model, without gradients."""
         record = {"step": self.step, "tokens": self.tokens, "seconds": self.seconds}
         if self.losses:
             record["train_loss"] = self.mean_loss()
@@ -233,9 +233,9 @@ class _Run:
             if theirs.get(key) != ours.get(key)
         ]
         if different:
-            whose, advice = (f"{self.folder} holds", "choose another folder")
+            whose, advice = f"{self.folder} holds", "choose another folder"
             if not self.first:
-                whose, advice = ("process 0 trains", "start all processes with the same settings")
+                whose, advice = "process 0 trains", "start all processes with the same settings"
             raise ValueError(f"{whose} another run ({'; '.join(different)}); {advice}")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

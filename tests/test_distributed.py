@@ -46,10 +46,16 @@ def one_thread():
 
 
 def torchrun(*words):
-    """Run a part of distributed_runs.py in two processes; how it ended."""
+    """Run a part of distributed_runs.py in two processes; the exit status, and what they said."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     script = ROOT / "tests" / "distributed_runs.py"
-    return subprocess.run([*command, script, *words], env=ENVIRONMENT, capture_output=True, text=True, timeout=SOON)
+    process = subprocess.Popen([*command, script, *words], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    try:
+        said = process.communicate(timeout=SOON)[1]
+    finally:
+        process.terminate()  # if it still runs: it ends the two processes, as a kill would not
+        process.wait()
+    return process.returncode, said
 
 
 def one_process(folder=None, data=DATA):
@@ -81,8 +87,8 @@ def together(tmp_path_factory):
     out = tmp_path_factory.mktemp("together")
     with pytest.raises(Stop):
         one_process(out / "begun-0", stop_at(18))
-    done = torchrun("together", out)
-    assert done.returncode == 0, done.stderr
+    status, said = torchrun("together", out)
+    assert status == 0, said
     return out
 
 
@@ -124,10 +130,10 @@ def test_what_goes_wrong_is_named(together):
 
 
 def test_a_killed_process_ends_the_run_and_the_same_command_goes_on(tmp_path):
-    assert torchrun("killed", tmp_path).returncode != 0
+    assert torchrun("killed", tmp_path)[0] != 0
     assert (tmp_path / "killed").exists()
-    done = torchrun("killed", tmp_path)
-    assert done.returncode == 0, done.stderr
+    status, said = torchrun("killed", tmp_path)
+    assert status == 0, said
     for rank in (0, 1):
         resumed = torch.load(tmp_path / f"killed-{rank}.pt")
         assert resumed.pop("first step") == 16

@@ -47,7 +47,8 @@ def run_one(corpus_hash: str, n_layers: int, seed: int) -> dict:
     """
     corpus = load_corpus()
     if corpus.hash != corpus_hash:
-        raise ValueError(f"need the corpus {corpus_hash[:12]}, got {corpus}: use one version of Python and PyTorch")
+        found = f"need the corpus {corpus_hash[:12]}, this machine has {corpus.hash[:12]}"
+        raise ValueError(f"{found}: it differs between versions of Python and PyTorch")
     config = ModelConfig(n_layers=n_layers, d_vocab=corpus.d_vocab, n_ctx=CONTEXT, learned_positions=False)
     model = Transformer(config, seed=seed).to(best_device())
     validation = corpus.validation(examples=192, n_ctx=CONTEXT)
