@@ -20,8 +20,9 @@ def static() -> bool:
 
 
 def best_device() -> torch.device:
-    """The GPU if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The GPU if there is one, else the CPU; the processes that `torchrun` starts on a machine get a GPU each."""
+    gpu = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    return gpu if torch.cuda.is_available() else torch.device("cpu")
 
 
 def precision_dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -26,6 +26,7 @@ from course_lib.ablation import (
 )
 from course_lib.icl import icl_score
 from course_lib.model import Transformer
+from course_lib.runtime import reuse_freed_memory
 
 Measure = Callable[[Tensor], Tensor | float | int]
 
@@ -91,6 +92,7 @@ def ablation_sweep(
     """
     if of not in MEASURED:
         raise ValueError(f"of must be one of {MEASURED}, got {of!r}")
+    reuse_freed_memory()
     means = means_for(model, model_input(tokens, of), kind, reference, batch)
     measured, losses = {}, {}
     for part in in_batches(model, tokens, batch if of == "losses" else len(tokens)):

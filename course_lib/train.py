@@ -14,9 +14,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from course_lib.data import Batches
+from course_lib.data_parallel import join
 from course_lib.fast import linear_cross_entropy
 from course_lib.model import Transformer
-from course_lib.runtime import precision_dtype, static
+from course_lib.runtime import precision_dtype, reuse_freed_memory, static
 from course_lib.storage import read_checked, write_checked
 
 Measure = Callable[[Transformer], dict[str, float | Tensor]]
@@ -74,6 +75,10 @@ def train(
 ) -> History:
     """Train `model` in place on `batches(0), batches(1), ...` and return the history.
 
+    A script that `torchrun` starts in several processes trains one model: each process reads its rows of every batch,
+    and the first one measures and writes. All end with the same weights and history. They agree with those of one
+    process up to rounding, not bit for bit; a run may go on with another number of processes than it began with.
+
     Args:
         model: trained where it is (CPU or GPU).
         batches: step -> tokens [batch, pos]; every token but the first is predicted.
@@ -82,15 +87,19 @@ def train(
             bit-identical weights on the same machine. A finished run is loaded, not repeated.
 
     Raises:
-        ValueError: the folder belongs to a run of another configuration.
+        ValueError: the folder belongs to a run of another configuration; more processes than rows in a batch.
         FloatingPointError: the loss is no longer a number.
+        RuntimeError: another process of this training does not answer.
     """
+    reuse_freed_memory()
     run = _Run(model, batches, config, measure or (lambda model: {}), Path(folder) if folder else None)
     run.resume()
-    with tqdm(total=config.steps, initial=run.step, unit="step", disable=static(), leave=False) as bar:
+    quiet = static() or not run.first
+    with tqdm(total=config.steps, initial=run.step, unit="step", disable=quiet, leave=False) as bar:
         while run.step < config.steps:
             run.advance()
             bar.update()
+    run.take_over()
     return run.history
 
 
@@ -102,6 +111,8 @@ class _Run:
     ):
         self.model, self.batches, self.config, self.measure, self.folder = model, batches, config, measure, folder
         self.device = next(model.parameters()).device
+        self.processes = join(self.device)
+        self.first = self.processes.rank == 0  # the process that measures and writes
         self.dtype = precision_dtype(config.precision, self.device)
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
@@ -116,15 +127,17 @@ class _Run:
         if self.step == 0:
             self.record()
         started = time.perf_counter()
-        tokens = self.batches(self.step).to(self.device)
+        tokens = self.batches(self.step)
+        rows = self.processes.rows(tokens)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr * min(1.0, (self.step + 1) / max(1, self.config.warmup_steps))
-        loss = next_token_loss(self.model, tokens, self.dtype)
+        loss = next_token_loss(self.model, rows.to(self.device), self.dtype)
         self.optimizer.zero_grad()
         loss.backward()
+        loss = self.processes.average(self.model, loss.detach(), len(rows) / len(tokens))
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
         self.optimizer.step()
-        self.losses.append(loss.detach())
+        self.losses.append(loss)
         self.step += 1
         self.tokens += tokens[:, 1:].numel()
         self.seconds += time.perf_counter() - started
@@ -135,11 +148,13 @@ class _Run:
             self.save()
 
     def record(self) -> None:
-        """Append a record to the history; the model is measured in evaluation mode without gradients."""
+        """Append a record to the history; only the first process measures the model, without gradients."""
         record = {"step": self.step, "tokens": self.tokens, "seconds": self.seconds}
         if self.losses:
             record["train_loss"] = self.mean_loss()
             self.losses = []
+        if not self.first:
+            return
         with torch.no_grad():
             record |= self.measure(self.model)
         self.history.records.append(record)
@@ -167,6 +182,14 @@ class _Run:
         """Write a checkpoint; the two newest are kept. A loss that is not a number is never saved."""
         if self.losses:
             self.mean_loss()
+        if not self.first:
+            return
+        write_checked(self.folder / f"step-{self.step:09d}.checkpoint", self.packed())
+        for old in self.checkpoints()[KEPT_CHECKPOINTS:]:
+            old.unlink(missing_ok=True)
+
+    def packed(self) -> bytes:
+        """The state as bytes."""
         state = {
             "identity": self.identity(),
             "model": self.model.state_dict(),
@@ -178,9 +201,7 @@ class _Run:
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        write_checked(self.folder / f"step-{self.step:09d}.checkpoint", buffer.getvalue())
-        for old in self.checkpoints()[KEPT_CHECKPOINTS:]:
-            old.unlink()
+        return buffer.getvalue()
 
     def checkpoints(self) -> list[Path]:
         """Checkpoint files of the folder, newest first."""
@@ -188,16 +209,24 @@ class _Run:
 
     def resume(self) -> None:
         """Go on from the newest checkpoint that is whole; damaged ones are passed over."""
-        for path in self.checkpoints() if self.folder else []:
+        for path in self.checkpoints() if self.folder and self.first else []:
             content = read_checked(path)
-            if content is None:
-                tqdm.write(f"checkpoint {path.name} is damaged; going on from the one before it")
-                continue
-            self.load(torch.load(io.BytesIO(content), map_location=self.device, weights_only=True))
-            return
+            if content is not None:
+                self.load(content)
+                break
+            tqdm.write(f"checkpoint {path.name} is damaged; going on from the one before it")
+        self.take_over()
 
-    def load(self, state: dict) -> None:
-        """Take over the state of a checkpoint, if it is one of this run."""
+    def take_over(self) -> None:
+        """In every process but the first: take over the state of the first."""
+        if self.processes.world > 1:
+            content = self.processes.from_first(self.packed() if self.first else None)
+            if not self.first:
+                self.load(content)
+
+    def load(self, content: bytes) -> None:
+        """Take over a packed state, if it is one of this run."""
+        state = torch.load(io.BytesIO(content), map_location=self.device, weights_only=True)
         theirs, ours = state["identity"], self.identity()
         different = [
             f"{key}: {theirs.get(key)} there, {ours.get(key)} here"
@@ -205,7 +234,10 @@ class _Run:
             if theirs.get(key) != ours.get(key)
         ]
         if different:
-            raise ValueError(f"{self.folder} holds another run ({'; '.join(different)}); choose another folder")
+            whose, advice = f"{self.folder} holds", "choose another folder"
+            if not self.first:
+                whose, advice = "process 0 trains", "start all processes with the same settings"
+            raise ValueError(f"{whose} another run ({'; '.join(different)}); {advice}")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.tokens, self.seconds = state["counters"]
