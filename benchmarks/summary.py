@@ -1,0 +1,112 @@
+"""From the raw times of a record to medians, quartiles and ratios to the course."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from statistics import median, quantiles
+
+from benchmarks.specs import REFERENCE
+
+TITLES = {
+    "training_step": "Training step",
+    "forward": "Forward pass with loss",
+    "head_scores": "Scores of all heads",
+    "head_scores_by_cache": "Scores of all heads, from one cache",
+    "ablation_sweep": "Ablation sweep",
+    "import_time": "Import, on top of torch",
+    "peak_memory": "Peak memory of a training step",
+}
+HEADERS = ("peer", "precision", "median", "quartiles", "ratio to the course", "largest difference")
+
+
+def job_title(job: dict) -> str:
+    """What a job measures and at which size, such as "Training step, d_model 128, 4 x 512 tokens"."""
+    size, title = job["size"], TITLES[job["task"]]
+    if job["task"] == "import_time":
+        return title
+    rows, tokens = size["batch"], size["n_ctx"]
+    if job["segment"]:
+        length, repeats = job["segment"]
+        rows, tokens = 8, 1 + length * repeats
+    return f"{title}, d_model {size['d_model']}, vocabulary {size['d_vocab']}, {rows} x {tokens} tokens"
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """Lower quartile, median, upper quartile; a single value is all three.
+
+    Raises:
+        ValueError: no values.
+    """
+    if not values:
+        raise ValueError("there are no values to summarise")
+    if len(values) == 1:
+        return values[0], values[0], values[0]
+    low, _, high = quantiles(values, n=4, method="inclusive")
+    return low, median(values), high
+
+
+def rows(record: dict, tasks: Iterable[str] = tuple(TITLES)) -> list[dict]:
+    """A row for each job and peer of the named tasks, in the order of the record.
+
+    Columns: `task title precision peer`; `low median high` in seconds, or bytes for memory; `ratio_low ratio
+    ratio_high`, quartiles of the quotients "peer by course" of the same round; `difference` of the results from the
+    course's, None where there are none; `failed`, a message or None. A ratio is None where the course failed.
+    """
+    wanted = set(tasks)
+    return [_row(job, peer) for job in record["jobs"] if job["task"] in wanted for peer in job["peers"]]
+
+
+def _row(job: dict, peer: str) -> dict:
+    found, course = job["peers"][peer], job["peers"][REFERENCE]
+    row = {"task": job["task"], "title": job_title(job), "precision": job["precision"], "peer": peer}
+    row |= dict.fromkeys(("low", "median", "high", "ratio_low", "ratio", "ratio_high"))
+    row |= {"difference": found.get("difference"), "failed": found.get("failed")}
+    if row["failed"]:
+        return row
+    row |= zip(("low", "median", "high"), quartiles(found["values"]), strict=True)
+    if "failed" not in course:
+        ratios = [theirs / ours for theirs, ours in zip(found["values"], course["values"], strict=True)]
+        row |= zip(("ratio_low", "ratio", "ratio_high"), quartiles(ratios), strict=True)
+    return row
+
+
+def amount(value: float, task: str) -> str:
+    """Seconds, or bytes for memory, in a unit that leaves few digits."""
+    if task == "peak_memory":
+        return f"{value / 2**20:.0f} MiB"
+    return f"{value:.2f} s" if value >= 1 else f"{value * 1e3:.3g} ms"
+
+
+def cells(row: dict) -> list[str]:
+    """The texts of a row of the table, as in `HEADERS`."""
+    if row["failed"]:
+        return [row["peer"], row["precision"], "failed", row["failed"].replace("\n", " ").replace("|", "/"), "", ""]
+    middle = [amount(row["median"], row["task"]), f"{amount(row['low'], row['task'])} to {amount(row['high'], row['task'])}"]
+    ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f} ({row['ratio_low']:.2f} to {row['ratio_high']:.2f})"
+    difference = "" if row["difference"] is None else f"{row['difference']:.1e}"
+    return [row["peer"], row["precision"], *middle, ratio, difference]
+
+
+def markdown_table(table_rows: Sequence[dict]) -> str:
+    """Rows of one title as a Markdown table."""
+    lines = [HEADERS, ["---"] * len(HEADERS), *(cells(row) for row in table_rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def by_title(table_rows: Iterable[dict]) -> dict[str, list[dict]]:
+    """Rows of the same title together."""
+    found: dict[str, list[dict]] = {}
+    for row in table_rows:
+        found.setdefault(row["title"], []).append(row)
+    return found
+
+
+def text_table(record: dict) -> str:
+    """All ratios of a record, for a terminal."""
+    lines = []
+    for title, of_title in by_title(rows(record)).items():
+        table = [HEADERS, *map(cells, of_title)]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines += ["", title]
+        lines += ["  " + "  ".join(map(str.ljust, line, widths)).rstrip() for line in table]
+    return "\n".join(lines)
