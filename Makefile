@@ -43,7 +43,7 @@ oracle: .venv-oracle/ready ## compare with TransformerLens, in an environment of
 	.venv-oracle/bin/python -m pytest -p no:cacheprovider oracle
 
 bench: .venv/ready .venv-oracle/ready .venv-tl4/ready ## time the course and its peers on a quiet machine (.venv-tl4: 2 GB more); THREADS=2
-	BENCH_THREADS=$(THREADS) $(PYTEST) benchmarks
+	BENCH_THREADS=$(THREADS) $(PYTEST) benchmarks --benchmark-storage=_build/benchmarks --benchmark-autosave
 	$(BIN)/python -m benchmarks.compare --threads $(THREADS)
 
 lock: .venv/ready ## write requirements.txt from the environment in .venv

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import sys
@@ -19,7 +20,7 @@ from datetime import date
 from pathlib import Path
 
 from benchmarks.process import ROOT, PeerError, Process, worker_command
-from benchmarks.specs import IN_FRESH_PROCESSES, PEERS, REFERENCE, Job, Plan, Size, full_plan, quick_plan
+from benchmarks.specs import IN_FRESH_PROCESSES, PEERS, REFERENCE, Job, Plan, full_plan, quick_plan
 from benchmarks.summary import job_title, text_table
 from benchmarks.worker import decoded
 from tools.status import commit, processor
@@ -85,14 +86,14 @@ def rotated(names: Sequence[str], by: int) -> list[str]:
 
 def measure(job: Job, workers: Workers) -> dict:
     """One job by all its peers, ready for the record."""
-    found = {peer: {"values": []} | attempted(before_timing, job, peer, workers) for peer in job.peers}
+    found = {peer: attempted(before_timing, job, peer, workers) for peer in job.peers}
     for turn in range(job.rounds):
         for peer in rotated([peer for peer in found if "failed" not in found[peer]], turn):
             answer = attempted(one_timing, job, peer, workers)
             if "failed" in answer:
                 found[peer] = answer
             else:
-                found[peer]["values"].append(shortened(answer["value"]))
+                found[peer].setdefault("values", []).append(shortened(answer["value"]))
     compare_results(found)
     values = {name: value for name, value in job.to_dict().items() if name != "peers"}
     return values | {"peers": found}
@@ -124,20 +125,28 @@ def one_timing(job: Job, peer: str, workers: Workers) -> dict:
 
 
 def compare_results(found: dict[str, dict]) -> None:
-    """Put in place of each result how far it is from that of the course."""
+    """Put in place of each result how far it is from that of the course; one that is no such result has failed."""
     results = {peer: decoded(values.pop("result")) for peer, values in found.items() if "result" in values}
     for peer, result in results.items():
-        if REFERENCE in results:
+        if "failed" in found[peer] or REFERENCE not in results:
+            continue
+        try:
             found[peer]["difference"] = largest_difference(result, results[REFERENCE])
+        except ValueError as error:
+            found[peer] = {"failed": f"not the course's result: {error}"}
 
 
-def largest_difference(ours: Sequence[float], theirs: Sequence[float]) -> float:
+def largest_difference(result: Sequence[float], expected: Sequence[float]) -> float:
     """Largest absolute difference of two lists of numbers.
 
     Raises:
-        ValueError: lists of different length, which cannot be the same quantity.
+        ValueError: lists of different length, or a number that is not finite.
     """
-    return shortened(max(abs(a - b) for a, b in zip(ours, theirs, strict=True)))
+    if len(result) != len(expected):
+        raise ValueError(f"{len(result)} numbers, expected {len(expected)}")
+    if not all(map(math.isfinite, [*result, *expected])):
+        raise ValueError("NaN or infinity among the numbers")
+    return shortened(max(abs(a - b) for a, b in zip(result, expected, strict=True)))
 
 
 def measure_size(job: Job, peer: str, workers: Workers) -> dict:
@@ -211,7 +220,9 @@ def write_json(path: Path, value: object) -> None:
 def read_options(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="try the machinery on a tiny model; the figures mean nothing")
+    parser.add_argument(
+        "--quick", action="store_true", help="try the machinery on a tiny model; the figures mean nothing"
+    )
     parser.add_argument("--threads", type=int, default=2, help="threads of each peer (default 2)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--output", type=Path, help=f"the record (default: {RECORD.relative_to(ROOT)})")

@@ -46,7 +46,7 @@ class Process:
             timeout: seconds until a request that was not answered ends the process.
         """
         self.timeout, self.timed_out = timeout, False
-        self.stderr = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        self.stderr = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         quiet = {"COURSE_STATIC": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
         self.child = subprocess.Popen(
             command,

@@ -67,7 +67,7 @@ class Job:
     precision: str = "float32"
     repeats: int = 1  # calls in one timing
     rounds: int = 7  # timings of each peer
-    segment: tuple[int, int] | None = None  # head scores read 8 rows of a random segment (length, repeats)
+    segment: tuple[int, int] | None = None  # head scores read rows of a random segment: (length, repeats)
     peers: tuple[str, ...] = tuple(PEERS)
 
     def to_dict(self) -> dict:
@@ -92,6 +92,7 @@ class Plan:
 SMALL = Size()
 LARGE = Size(d_model=256, d_vocab=4096, n_heads=8, batch=8)
 TINY = Size(d_model=32, d_vocab=64, n_heads=2, n_ctx=128, batch=2)
+SCORED_ROWS = 8  # sequences that head scores read
 
 IN_ONE_PROCESS = ("training_step", "forward", "head_scores", "head_scores_by_cache", "ablation_sweep")
 IN_FRESH_PROCESSES = ("import_time", "peak_memory")
@@ -101,8 +102,8 @@ def full_plan() -> Plan:
     """About 12 minutes on two quiet cores."""
     jobs = [
         Job(task, size, precision, repeats)
-        for task in ("training_step", "forward")
-        for size, repeats in ((SMALL, 8), (LARGE, 2))
+        for task, sizes in (("training_step", ((SMALL, 8), (LARGE, 2))), ("forward", ((SMALL, 4), (LARGE, 1))))
+        for size, repeats in sizes
         for precision in ("float32", "bfloat16")
     ]
     for segment, repeats in (((25, 4), 10), ((255, 2), 2)):
@@ -127,14 +128,14 @@ def full_plan() -> Plan:
 
 
 def quick_plan() -> Plan:
-    """Every task once, on a tiny model: a trial of the machinery, whose figures mean nothing."""
+    """Every task on a tiny model: a trial of the machinery, whose figures mean nothing."""
     jobs = [Job(task, TINY, precision, 2, 2) for task in IN_ONE_PROCESS[:2] for precision in ("float32", "bfloat16")]
     jobs += [
         Job("head_scores", TINY, repeats=2, rounds=2, segment=(25, 4)),
         Job("head_scores_by_cache", TINY, repeats=2, rounds=2, segment=(25, 4), peers=LENSES),
         Job("ablation_sweep", TINY, rounds=2),
         Job("import_time", TINY, rounds=1, peers=_that_import()),
-        Job("peak_memory", TINY, rounds=1),
+        Job("peak_memory", SMALL, rounds=1),  # of a tiny model it is nothing
     ]
     sizes = {
         "n_layers": (TINY, replace(TINY, n_layers=3)),

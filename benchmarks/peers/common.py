@@ -8,13 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.specs import Job, Size
+from benchmarks.specs import SCORED_ROWS, Job, Size
 
 Task = Callable[[int], Tensor]  # how many calls -> what the last one gave
 
 LR, BETAS, WEIGHT_DECAY, MAX_GRAD_NORM = 1e-3, (0.9, 0.98), 0.01, 1.0
 BATCHES = 4  # training goes round these
-SCORED_ROWS = 8
 
 
 class Subject:
@@ -134,7 +133,7 @@ def random_tokens(size: Size, device: torch.device, seed: int = 0) -> Tensor:
 
 
 def repeated_segments(job: Job, device: torch.device) -> Tensor:
-    """[8, 1 + length * repeats]: token 0, then a segment of different random tokens, repeated."""
+    """[SCORED_ROWS, 1 + length * repeats]: token 0, then a segment of different random tokens, repeated."""
     length, repeats = job.segment
     generator = torch.Generator().manual_seed(0)
     order = torch.rand(SCORED_ROWS, job.size.d_vocab - 1, generator=generator).argsort(dim=1) + 1
