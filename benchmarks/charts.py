@@ -10,9 +10,10 @@ import pandas as pd
 
 from benchmarks.specs import REFERENCE, Size
 from benchmarks.summary import TITLES, by_title
-from course_lib.plots import COLORS, LEGEND, WIDTH
+from course_lib.plots import COLORS, WIDTH
 
 NAMES = 130  # px that the names of the peers take beside a plot
+AXIS = 65  # px that a y axis with its title takes
 VARIED = {"n_layers": "layers", "n_ctx": "context (tokens)", "d_vocab": "vocabulary (tokens)"}
 COSTS = {"tokens": "tokens a second", "MiB": "peak memory (MiB)"}
 
@@ -88,17 +89,18 @@ def cost_chart(sizes: Sequence[dict], cost: str, title: str) -> alt.HConcatChart
     if cost not in COSTS:
         raise ValueError(f"cost must be one of {list(COSTS)}, got {cost!r}")
     table = cost_table(sizes)
-    y = alt.Y(f"{cost}:Q", scale=alt.Scale(domain=[0, float(table[cost].max()) * 1.05]))
+    top = alt.Scale(domain=[0, float(table[cost].max()) * 1.05])
+    y = alt.Y(f"{cost}:Q", title=COSTS[cost], scale=top, axis=alt.Axis(format="~s"))
     panels = []
-    for i, (varied, of_one) in enumerate(table.groupby("varied", sort=False)):
+    for varied, of_one in table.groupby("varied", sort=False):
         values = sorted(int(value) for value in of_one["value"])
         scale = alt.Scale(type="linear" if varied == "n_layers" else "log", base=2, nice=False, zero=False)
         x_axis = alt.Axis(values=values, format="~s", labelOverlap=True)
         chart = alt.Chart(of_one).mark_line(point=True, color=COLORS[0])
         encoding = {
             "x": alt.X("value:Q", title=VARIED[varied], scale=scale, axis=x_axis),
-            "y": y.title(COSTS[cost] if i == 0 else None).axis(format="~s"),
+            "y": y,
             "tooltip": ["value:Q", alt.Tooltip(f"{cost}:Q", format=",.0f")],
         }
-        panels.append(chart.encode(**encoding).properties(width=(WIDTH - LEGEND) // 3, height=150))
+        panels.append(chart.encode(**encoding).properties(width=(WIDTH - 3 * AXIS) // 3, height=150))
     return alt.hconcat(*panels, title=title)

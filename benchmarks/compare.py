@@ -193,10 +193,10 @@ def say(what: str) -> None:
     print(f"{time.strftime('%H:%M:%S')}  {what}", file=sys.stderr, flush=True)
 
 
-def provenance(options: argparse.Namespace, seconds: float, versions: dict) -> dict:
-    """Where and how the record was made."""
+def provenance(options: argparse.Namespace, load: float, seconds: float, versions: dict) -> dict:
+    """Where and how the record was made; the load is the mean number of busy processes in the minute before."""
     return {
-        "command": "python -m benchmarks.compare " + " ".join(options.given),
+        "command": " ".join(["python -m benchmarks.compare", *options.given]),
         "date": date.today().isoformat(),
         "commit": commit(),
         "quick": options.quick,
@@ -204,6 +204,7 @@ def provenance(options: argparse.Namespace, seconds: float, versions: dict) -> d
         "system": f"{platform.system()} {platform.release()}",
         "device": options.device,
         "threads": options.threads,
+        "load before": load,
         "seconds": round(seconds),
         "versions": versions,
     }
@@ -236,7 +237,7 @@ def read_options(arguments: list[str]) -> argparse.Namespace:
 
 def main(arguments: list[str]) -> int:
     """Measure, write the record, print the table; returns the exit status."""
-    options, started = read_options(arguments), time.perf_counter()
+    options, started, load = read_options(arguments), time.perf_counter(), os.getloadavg()[0]
     try:
         record = run(quick_plan() if options.quick else full_plan(), options.threads, options.device)
     except PeerError as error:
@@ -246,7 +247,7 @@ def main(arguments: list[str]) -> int:
         print(f"Stopped. Nothing was written; {options.output} is as it was.", file=sys.stderr)
         return 130
     versions = record.pop("versions")
-    record = {"provenance": provenance(options, time.perf_counter() - started, versions)} | record
+    record = {"provenance": provenance(options, load, time.perf_counter() - started, versions)} | record
     write_json(options.output, record)
     print(text_table(record))
     print(f"{options.output} is written.")

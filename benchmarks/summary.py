@@ -90,12 +90,13 @@ def amounts(values: Sequence[float], task: str) -> list[str]:
 
 def cells(row: dict) -> list[str]:
     """The texts of a row of the table, as in `HEADERS`."""
+    precision = "" if row["task"] == "import_time" else row["precision"]
     if row["failed"] is not None:
-        return [row["peer"], row["precision"], "failed", row["failed"].replace("\n", " ").replace("|", "/"), "", ""]
+        return [row["peer"], precision, "failed", row["failed"].replace("\n", " ").replace("|", "/"), "", ""]
     middle, low, high = amounts([row["median"], row["low"], row["high"]], row["task"])
     ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f} ({row['ratio_low']:.2f} to {row['ratio_high']:.2f})"
     difference = "" if row["difference"] is None else f"{row['difference']:.0e}"
-    return [row["peer"], row["precision"], middle, f"{low} to {high}", ratio, difference]
+    return [row["peer"], precision, middle, f"{low} to {high}", ratio, difference]
 
 
 def markdown_table(table_rows: Sequence[dict]) -> str:
