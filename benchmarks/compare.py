@@ -204,7 +204,7 @@ def provenance(options: argparse.Namespace, load: float, seconds: float, version
         "system": f"{platform.system()} {platform.release()}",
         "device": options.device,
         "threads": options.threads,
-        "load before": load,
+        "load before": round(load, 2),
         "seconds": round(seconds),
         "versions": versions,
     }
