@@ -2,14 +2,15 @@
 SHELL := /bin/bash -o pipefail
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+THREADS ?= 2
 BOOK := _build/html/index.html
 PYTEST := $(BIN)/python -m pytest
 NBMAKE := $(PYTEST) --nbmake --nbmake-timeout=900 -p no:cacheprovider
 BOOK_SOURCES := _config.yml _toc.yml references.bib $(wildcard *.md api/*.md) $(wildcard chapters/*.md chapters/figures/*) \
-  $(wildcard solutions/*.md) $(shell find course_lib tools book_assets -type f -not -path '*/__pycache__/*' 2>/dev/null)
+  $(wildcard solutions/*.md) $(shell find course_lib tools benchmarks book_assets -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test check lab serve notebooks recorded lock oracle browser mutants lint unit run-notebooks run-alone clean
+.PHONY: help book test check lab serve notebooks recorded lock oracle bench browser mutants lint unit run-notebooks run-alone clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -41,12 +42,17 @@ recorded: .venv/ready ## remake the recorded training runs that chapter 6 draws 
 oracle: .venv-oracle/ready ## compare with TransformerLens, in an environment of its own: .venv-oracle, about 2 GB
 	.venv-oracle/bin/python -m pytest -p no:cacheprovider oracle
 
+bench: .venv/ready .venv-oracle/ready .venv-tl4/ready ## time the course and its peers on a quiet machine (.venv-tl4: 2 GB more); THREADS=2
+	BENCH_THREADS=$(THREADS) $(PYTEST) benchmarks --benchmark-storage=_build/benchmarks --benchmark-autosave
+	$(BIN)/python -m benchmarks.compare --threads $(THREADS)
+
 lock: .venv/ready ## write requirements.txt from the environment in .venv
 	$(BIN)/python -m tools.lock
 
 .venv/ready: requirements.txt pyproject.toml
 .venv-oracle/ready: requirements-oracle.txt pyproject.toml
-.venv/ready .venv-oracle/ready:
+.venv-tl4/ready: requirements-tl4.txt pyproject.toml
+.venv/ready .venv-oracle/ready .venv-tl4/ready:
 	$(PYTHON) -m venv $(@D) || (echo "python3 needs its venv module: on Debian, apt-get install python3-venv" && exit 1)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
