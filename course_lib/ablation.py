@@ -13,13 +13,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from course_lib.config import check_head
+from course_lib.fast import LOGITS_AT_ONCE
 from course_lib.model import Tap, Transformer, keep
 from course_lib.scores import per_token_loss
 
 Head = tuple[int, int]  # (layer, head)
 
 KINDS = ("zero", "mean", "pattern_preserving")
-LOGITS_AT_ONCE = 2**23  # where only losses are kept, the logits are made in pieces of about this many numbers
 
 
 def zero_ablation(model: Transformer, heads: Iterable[Head]) -> Tap:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 QUERIES_AT_ONCE = 128  # attention of this many queries is computed together, over the keys that they can see
-LOGITS_AT_ONCE = 2**21  # logits are made, used and forgotten in pieces of about this many numbers
+LOGITS_AT_ONCE = 2**20  # logits are made, used and forgotten in pieces of about this many numbers
 
 
 def causal_attention(

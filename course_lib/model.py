@@ -21,7 +21,8 @@ from course_lib.positions import Rotary, sinusoidal_positions, smear
 
 __all__ = ["Attention", "ModelConfig", "Transformer", "check_head", "check_tokens", "keep", "patterns", "smear"]
 
-# A tap sees every named activation as it is made, and returns it, changed or not.
+# A tap sees every named activation as it is made, and returns it, changed or not. One that has an attribute `names`
+# without "result" is not shown that, the largest of them, and saves its cost.
 Tap = Callable[[str, int, Tensor], Tensor]
 
 
@@ -75,6 +76,8 @@ class Attention(nn.Module):
         attn_scores = tap("attn_scores", self.layer, attn_scores.masked_fill(future, -torch.inf))
         pattern = tap("pattern", self.layer, attn_scores.softmax(dim=-1))
         z = tap("z", self.layer, einsum(pattern, v, "b h q k, b h k e -> b h q e"))
+        if "result" not in getattr(tap, "names", ("result",)):
+            return _plus(einsum(z, self.W_O, "b h p e, h e d -> b p d"), self.b_O)
         result = tap("result", self.layer, einsum(z, self.W_O, "b h p e, h e d -> b h p d"))
         return _plus(result.sum(dim=1), self.b_O)
 
@@ -256,18 +259,18 @@ def keep(model: Transformer, tokens: Int[Tensor, "b p"], names: Iterable[str]) -
     Raises:
         ValueError: a name that the model does not produce; tokens as in `Transformer.forward`.
     """
-    names = set(names)
-    seen, kept = set(), {}
+    seen, kept = {"result"}, {}
 
     def tap(name: str, layer: int, value: Tensor) -> Tensor:
         seen.add(name)
-        if name in names:
+        if name in tap.names:
             kept[name, layer] = value
         return value
 
+    tap.names = set(names)
     model.residual(tokens, tap)
-    if names - seen:
-        raise ValueError(f"no activation named {sorted(names - seen)}; this model has {sorted(seen)}")
+    if tap.names - seen:
+        raise ValueError(f"no activation named {sorted(tap.names - seen)}; this model has {sorted(seen)}")
     return kept
 
 

@@ -209,7 +209,8 @@ def per_token_loss(logits: Float[Tensor, "b n v"], tokens: Int[Tensor, "b p"]) -
     if logits.ndim != 3 or logits.shape[0] != len(tokens) or logits.shape[1] not in (predicted, predicted + 1):
         raise ValueError(f"logits {list(logits.shape)} do not fit tokens {list(tokens.shape)}")
     _check_vocabulary(tokens, logits.shape[-1])  # -100 would be taken for "do not count this one"
-    return F.cross_entropy(logits[:, :predicted].transpose(1, 2).float(), tokens[:, 1:], reduction="none")
+    losses = F.cross_entropy(logits[:, :predicted].flatten(0, 1).float(), tokens[:, 1:].flatten(), reduction="none")
+    return losses.view(len(tokens), predicted)
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:

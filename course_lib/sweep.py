@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import product
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -24,6 +25,8 @@ from course_lib.ablation import (
     means_for,
     model_input,
 )
+from course_lib.circuits import folded, norm_bias, norm_scale
+from course_lib.fast import LOGITS_AT_ONCE
 from course_lib.icl import icl_score
 from course_lib.model import Transformer
 from course_lib.runtime import reuse_freed_memory
@@ -96,8 +99,7 @@ def ablation_sweep(
     means = means_for(model, model_input(tokens, of), kind, reference, batch)
     measured, losses = {}, {}
     for part in in_batches(model, tokens, batch if of == "losses" else len(tokens)):
-        for at, resid in _one_at_a_time(model, model_input(part, of), kind, means):
-            output = losses_or_logits(model, resid, part, of)
+        for at, output in _one_at_a_time(model, part, kind, means, of):
             if of == "losses":
                 losses.setdefault(at, []).append(output)
             else:  # all sequences are in this one part
@@ -190,23 +192,29 @@ def before_and_after_score(
 
 
 def _one_at_a_time(
-    model: Transformer, tokens: Tensor, kind: str, means: Tensor | None
+    model: Transformer, tokens: Tensor, kind: str, means: Tensor | None, of: str
 ) -> Iterator[tuple[Head | None, Tensor]]:
-    """The final residual stream without ablation, as (None, resid), then with each head ablated, as (head, resid).
+    """Losses or logits without ablation, as (None, output), then with each head ablated, as (head, output).
 
-    What lies before the head is taken from the first run; only the layers after it are run again.
+    What lies before the head is taken from the first run; only the layers after it are run again. A head of the last
+    layer, with no MLP after it, has none: its losses follow from the first run's logits.
     """
     kept = {}
 
     def tap(name: str, layer: int, value: Tensor) -> Tensor:
-        if name in ("pattern", "z", "resid_mid", "resid_post"):
+        if name in tap.names:
             kept[name, layer] = value
         return value
 
-    yield None, model.residual(tokens, tap)
+    tap.names = {"z", "resid_mid", "resid_post"} | ({"pattern"} if kind == "pattern_preserving" else set())
+    read = model_input(tokens, of)
+    resid = model.residual(read, tap)
+    last = model.config.n_layers - 1
+    fast_last = of == "losses" and ("resid_mid", last) not in kept
+    yield None, losses_or_logits(model, resid, tokens, of)
     forced = ablation_tap(set(), saved=kept) if kind == "pattern_preserving" else None
-    qk_positions = model.W_pos[: tokens.shape[1]] if model.config.positions == "qk" else 0.0
-    for layer, head in product(range(model.config.n_layers), range(model.config.n_heads)):
+    qk_positions = model.W_pos[: read.shape[1]] if model.config.positions == "qk" else 0.0
+    for layer, head in product(range(last if fast_last else last + 1), range(model.config.n_heads)):
         block = model.blocks[layer]
         lost = kept["z", layer][:, head] @ block.attn.W_O[head]  # b p d
         lost = lost if means is None else lost - means[layer, head]
@@ -217,7 +225,39 @@ def _one_at_a_time(
             resid = kept["resid_post", layer] - lost
         for later in model.blocks[layer + 1 :]:
             resid = later(resid, qk_positions, forced)
-        yield (layer, head), resid
+        yield (layer, head), losses_or_logits(model, resid, tokens, of)
+    if fast_last:
+        results = _last_layer(model, kept["resid_post", last], kept["z", last], tokens, means)
+        yield from (((last, head), losses) for head, losses in enumerate(results))
+
+
+def _last_layer(
+    model: Transformer, resid: Tensor, z: Tensor, tokens: Tensor, means: Tensor | None
+) -> Float[Tensor, "h b p"]:
+    """Losses without each head of the last layer: its share of the logits is a product of rank d_head.
+
+    `logits = resid @ U / scale + bias` with the final norm folded into U; without head h the first product loses
+    `z_h @ (W_O_h @ U)`, and the scale is that of the residual stream without the head.
+    """
+    norm, W_O = model.final_norm, model.blocks[-1].attn.W_O
+    U, bias = folded(norm, model.W_U), norm_bias(norm, model.W_U)
+    bias = bias if model.b_U is None else bias + model.b_U
+    W_OU = W_O @ U  # h e v
+    heads = range(model.config.n_heads)
+    rows = max(1, LOGITS_AT_ONCE // model.config.d_vocab)
+    losses = [[] for _ in heads]
+    pieces = (resid.flatten(0, 1), z.transpose(1, 2).flatten(0, 1), tokens[:, 1:].flatten())  # n d, n h e, n
+    for resid, z, targets in zip(*(piece.split(rows) for piece in pieces), strict=True):
+        product_whole = resid @ U
+        for head in heads:
+            product_without = torch.addmm(product_whole, z[:, head], W_OU[head], alpha=-1)
+            resid_without = torch.addmm(resid, z[:, head], W_O[head], alpha=-1)
+            if means is not None:
+                product_without += means[-1, head] @ U
+                resid_without += means[-1, head]
+            logits = product_without.div_(norm_scale(norm, resid_without)).add_(bias)
+            losses[head].append(F.cross_entropy(logits.float(), targets, reduction="none"))
+    return torch.stack([torch.cat(of_head) for of_head in losses]).view(len(heads), *tokens[:, 1:].shape).cpu()
 
 
 def _number(value: Tensor | float | int, at: Head | None) -> Tensor:
