@@ -10,7 +10,7 @@ BOOK_SOURCES := _config.yml _toc.yml references.bib $(wildcard *.md api/*.md) $(
   $(wildcard solutions/*.md) $(shell find course_lib tools benchmarks book_assets -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test check lab serve notebooks recorded lock oracle bench browser mutants lint unit run-notebooks run-alone clean
+.PHONY: help book test check lab serve notebooks recorded lock oracle bench race browser mutants lint unit run-notebooks run-alone clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ oracle: .venv-oracle/ready ## compare with TransformerLens, in an environment of
 bench: .venv/ready .venv-oracle/ready .venv-tl4/ready ## time the course and its peers on a quiet machine (.venv-tl4: 2 GB more); THREADS=2
 	BENCH_THREADS=$(THREADS) $(PYTEST) benchmarks --benchmark-storage=_build/benchmarks --benchmark-autosave
 	$(BIN)/python -m benchmarks.compare --threads $(THREADS)
+
+race: .venv/ready ## time from random weights to an induction head, on a quiet machine (goes on where it was stopped)
+	$(BIN)/python -m benchmarks.race
 
 lock: .venv/ready ## write requirements.txt from the environment in .venv
 	$(BIN)/python -m tools.lock

@@ -104,3 +104,60 @@ def cost_chart(sizes: Sequence[dict], cost: str, title: str) -> alt.HConcatChart
         }
         panels.append(chart.encode(**encoding).properties(width=(WIDTH - 3 * AXIS) // 3, height=150))
     return alt.hconcat(*panels, title=title)
+
+
+FILM_PANELS = {  # title of the y axis -> names in the records, and what they are called
+    "loss (nats)": {"train_loss": "training loss", "validation_loss": "validation loss"},
+    "ICL score (nats)": {"icl": "ICL score"},
+    "attention score": {
+        "previous_token": "best previous-token score of the first layer",
+        "prefix_matching": "best prefix matching of the last layer",
+    },
+}
+
+
+def formation(records: Sequence[dict], threshold: float) -> int | None:
+    """Training tokens at the first record with `prefix_matching` above the threshold; None if there is none."""
+    return next((record["tokens"] for record in records if record["prefix_matching"] > threshold), None)
+
+
+def film_chart(records: Sequence[dict], threshold: float, title: str) -> alt.VConcatChart:
+    """Losses, ICL score and attention scores of one run over training tokens; a dashed line where a head has formed.
+
+    Args:
+        records: of a film of `race.film`.
+        threshold: prefix matching of a head that counts as formed, 0..1.
+        title: what to see.
+    """
+    formed = formation(records, threshold)
+    end = records[-1]["tokens"]
+    panels = []
+    for color, (y_title, lines) in enumerate(FILM_PANELS.items()):
+        table = pd.DataFrame(
+            [
+                {"tokens": record["tokens"], "line": label, "value": record[name]}
+                for record in records
+                for name, label in lines.items()
+                if name in record
+            ]
+        )
+        settled = table.loc[table["tokens"] >= end / 8, "value"]  # the first fall would flatten the rest
+        domain = [settled.min(), settled.max()] if "nats" in y_title else [0, 1]
+        colors = alt.Scale(domain=list(lines.values()), range=list(COLORS[2 * color :][: len(lines)]))
+        legend = alt.Legend(orient="top", labelLimit=WIDTH)
+        chart = (
+            alt.Chart(table)
+            .mark_line(point=alt.OverlayMarkDef(size=10), strokeWidth=1.5, clip=True)
+            .encode(
+                x=alt.X("tokens:Q", title="training tokens", axis=alt.Axis(format="~s")),
+                y=alt.Y("value:Q", title=y_title, scale=alt.Scale(domain=domain)),
+                color=alt.Color("line:N", title=None, scale=colors, legend=legend),
+                tooltip=["line:N", alt.Tooltip("tokens:Q", format=".3s"), alt.Tooltip("value:Q", format=".3f")],
+            )
+        )
+        layers = [chart]
+        if formed is not None:
+            mark = alt.Chart(alt.Data(values=[{"tokens": formed}]))
+            layers.append(mark.mark_rule(strokeDash=[4, 3]).encode(x="tokens:Q"))
+        panels.append(alt.layer(*layers, width=WIDTH - AXIS, height=130))
+    return alt.vconcat(*panels, title=title, spacing=8).resolve_scale(color="independent", x="shared")
