@@ -9,7 +9,7 @@ from torch import Tensor
 
 from course_lib.adapters import AttentionModel, CourseModel, OpenModel
 from course_lib.icl import icl_score
-from course_lib.model import Transformer, patterns
+from course_lib.model import Transformer
 from course_lib.runtime import precision_dtype
 from course_lib.scores import (
     copying_score,
@@ -59,13 +59,29 @@ def token_losses(
     return torch.cat(losses)
 
 
+@torch.no_grad()
 def head_scores(model: Transformer, tokens: Int[Tensor, "b p"]) -> dict[str, Float[Tensor, "layer h"]]:
-    """Previous-token and prefix-matching score of every head, each [layer, head], on repeated random tokens."""
-    tokens = tokens.to(next(model.parameters()).device)
-    pattern = patterns(model, tokens)
+    """Previous-token and prefix-matching score of every head, each [layer, head], on repeated random tokens.
+
+    Patterns are scored as they are made; none is kept.
+
+    Raises:
+        ValueError: as in `Transformer.forward`, `previous_token_score` and `prefix_matching_score`.
+    """
+    tokens = tokens.to(model.W_E.device)
+    previous_token, prefix_matching = [], []
+
+    def tap(name: str, layer: int, value: Tensor) -> Tensor:
+        if name == "pattern":
+            previous_token.append(previous_token_score(value))
+            prefix_matching.append(prefix_matching_score(value, tokens))
+        return value
+
+    tap.names = {"pattern"}
+    model.residual(tokens, tap)
     return {
-        "previous_token": previous_token_score(pattern).cpu(),
-        "prefix_matching": prefix_matching_score(pattern, tokens).cpu(),
+        "previous_token": torch.stack(previous_token).cpu(),
+        "prefix_matching": torch.stack(prefix_matching).cpu(),
     }
 
 

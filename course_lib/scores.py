@@ -99,14 +99,15 @@ def _attention_to(target: Tensor, pattern: Tensor, copies: str) -> Tensor:
     """Mean attention on the targets, over the queries that have one; a query's targets are summed or averaged."""
     if copies not in COPIES:
         raise ValueError(f"copies must be 'sum' or 'mean', got {copies!r}")
-    n_copies = target.sum(dim=-1)  # b q
-    queries = int((n_copies > 0).sum())
+    queries = target.any(dim=-1).sum()
     if queries == 0:
         raise ValueError("no token of tokens occurred before, so there is nothing to match")
-    weight = target.to(pattern.dtype)
+    b, q, k = target.nonzero(as_tuple=True)  # few: the rest of the pattern is not read
+    attention = pattern[..., b, :, q, k]  # target ... h
     if copies == "mean":
-        weight = weight / n_copies.clamp(min=1)[..., None]
-    return torch.einsum("...bhqk,bqk->...h", pattern, weight) / queries
+        n_copies = target.sum(dim=-1)[b, q]
+        attention = attention / n_copies.view(-1, *[1] * (attention.ndim - 1))
+    return attention.sum(dim=0) / queries
 
 
 def copying_score(

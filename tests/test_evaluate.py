@@ -128,8 +128,42 @@ def test_the_table_holds_every_score_of_every_head(repeated, random_tokens):
     for name, values in head_scores(model, repeated).items():
         for layer in range(2):
             for head in range(3):
-                assert head_value(table, f"{layer}.{head}", name) == pytest.approx(values[layer, head].item())
+                value = head_value(table, f"{layer}.{head}", name)
+                assert value == pytest.approx(values[layer, head].item(), abs=1e-6)
     assert "copying" not in set(all_head_scores(model, repeated)["score"])  # no random tokens, no copying
+
+
+HEAD_SCORES = {
+    "previous_token": lambda pattern, _: previous_token_score(pattern),
+    "prefix_matching": prefix_matching_score,
+}
+MODELS = {
+    "plain": {},
+    "positions in queries and keys": dict(positions="qk"),
+    "GPT-NeoX": dict(positions="rotary", d_mlp=8, layer_norm=True, attn_biases=True, parallel_residual=True),
+    "smeared, one layer": dict(n_layers=1, smeared_keys=True),
+    "three layers with MLPs": dict(n_layers=3, d_mlp=8),
+}
+
+
+@pytest.mark.parametrize("positions", [2, 41, 290])
+@pytest.mark.parametrize("changes", MODELS.values(), ids=MODELS)
+def test_head_scores_are_the_scores_of_the_patterns(changes, positions, generator):
+    """Few tokens and many copies, at other places in every row."""
+    model = make(n_ctx=300, **changes).double()
+    tokens = torch.randint(0, 6, (3, positions), generator=generator)
+    tokens[0] = torch.arange(positions) % 40  # nothing repeats in this row until late
+    tokens[1] = 7  # everything does
+    pattern = patterns(model, tokens)
+    for name, values in head_scores(model, tokens).items():
+        assert values.dtype == torch.float64
+        torch.testing.assert_close(values, HEAD_SCORES[name](pattern, tokens), atol=1e-12, rtol=0)
+
+
+def broken():
+    model = make()
+    model.blocks[1].attn.W_Q.data[2] = torch.nan
+    return model
 
 
 def test_text_is_what_previous_and_first_token_are_measured_on(repeated, generator):
@@ -206,6 +240,12 @@ def test_a_hugging_face_model_is_wrapped_in_a_few_lines(repeated):
         (lambda r: all_head_scores(COUNTING, r[:, :5]), "nothing to match"),
         (lambda r: all_head_scores(make(), r + 30), r"0\.\.39"),
         (lambda r: all_head_scores(make(), r[:0]), "not be empty"),
+        (lambda r: head_scores(make(), r[:0]), "not be empty"),
+        (lambda r: head_scores(make(), r[:, :1]), "1 position; a score needs at least 2"),
+        (lambda r: head_scores(make(), r[:, :5]), "nothing to match"),
+        (lambda r: head_scores(make(), r + 30), r"0\.\.39"),
+        (lambda r: head_scores(make(), r[0]), r"\[batch, pos\]"),
+        (lambda r: head_scores(broken(), r), "after the softmax.*nan"),
         (lambda r: head_value(all_head_scores(COUNTING, r), "0.1", "prefix_matching"), r"no name '0.1'.*\['0.0'\]"),
         (lambda r: head_value(all_head_scores(COUNTING, r), "0.0", "prefix"), "no score 'prefix'.*prefix_matching"),
         (lambda r: head_labels(all_head_scores(COUNTING, r), threshold=1.5), r"0\.\.1, got 1.5"),

@@ -75,6 +75,24 @@ def test_prefix_matching_and_duplicate_token_score_equal_a_loop(shape, copies, m
                 assert value == pytest.approx(sum(values) / len(values), abs=1e-6)
 
 
+@pytest.mark.parametrize("copies", ["sum", "mean"])
+@pytest.mark.parametrize("targets", [induction_targets, duplicate_targets])
+def test_only_the_targets_are_read_and_each_with_its_own_weight(targets, copies, generator):
+    """Rows that repeat early, late, always and never; two leading axes; against a product with every entry."""
+    tokens = torch.stack([torch.arange(12) % 3, torch.arange(12) % 11, torch.full((12,), 4), torch.arange(12)])
+    pattern = torch.rand(
+        2, 5, 4, 3, 12, 12, generator=generator, dtype=torch.float64
+    )  # not causal: k > q must not count
+    score = prefix_matching_score if targets is induction_targets else duplicate_token_score
+    weight = targets(tokens).double()
+    n_copies = weight.sum(-1, keepdim=True)
+    share = weight / n_copies.clamp(min=1) if copies == "mean" else weight
+    expected = (pattern * share[:, None]).sum((2, 4, 5)) / (n_copies > 0).sum()
+    actual = score(pattern, tokens, copies)
+    assert actual.shape == (2, 5, 3) and actual.dtype == torch.float64
+    torch.testing.assert_close(actual, expected, atol=1e-12, rtol=0)
+
+
 def copying_case(shape, d_vocab=6, d_model=5):
     pattern, tokens = random_case(shape)
     generator = torch.Generator().manual_seed(shape[-1] + 1)
