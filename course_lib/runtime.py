@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+LITTLE_MEMORY = 2 * 2**30  # bytes
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # names of malloc.h
 
 
@@ -43,6 +44,32 @@ def _has_fast_bfloat16(device: torch.device) -> bool:
         return torch.cuda.get_device_capability(device) >= (8, 0)  # a T4 (7.5) only emulates it
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # private names: absent means float32
     return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+
+
+def machine_notes() -> str:
+    """What training will run on, and what makes it slower than the times that the book states, in one or more lines."""
+    device = best_device()
+    precision = str(precision_dtype("auto", device)).removeprefix("torch.")
+    threads = torch.get_num_threads()
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, {precision}"
+    lines = [f"CPU, {threads} thread{'s' * (threads > 1)}, {precision}"]
+    if threads == 1:
+        lines.append("One thread: expect about twice the time that two take.")
+    if precision == "float32":
+        lines.append("No fast bfloat16 on this processor, so float32 is used: the same result to rounding, but slower.")
+    free = _free_memory()
+    if free is not None and free < LITTLE_MEMORY:
+        lines.append(f"Only {free / 2**30:.1f} GB of memory are free: close other programs if the kernel is killed.")
+    return "\n".join(lines)
+
+
+def _free_memory() -> int | None:
+    """Bytes of memory that are free, where the system tells."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
 
 
 def run_folder(name: str) -> Path | None:
