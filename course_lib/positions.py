@@ -8,16 +8,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+FASTEST = 3.0  # radians a position, of the shortest wavelength; at pi its sines would vanish
+
 
 def sinusoidal_positions(n_ctx: int, d_model: int, std: float = 2.0) -> Float[Tensor, "p d"]:
-    """Fixed position vectors: sines and cosines, as in Vaswani et al. 2017, 3.5, but fitted to the context.
+    """Fixed position vectors: sines and cosines, as in Vaswani et al. 2017, 3.5, but fitted to what a head must tell.
 
-    The wavelengths are spaced geometrically from 2 pi to `n_ctx` positions: longer ones could tell no two positions
-    of this context apart. Entries have standard deviation `std`; at twice that of the token embeddings the
-    previous-token head forms several times earlier than at the same (chapter 6).
+    The wavelengths are spaced geometrically from about 2 to `n_ctx` positions. Neighbours are far apart in the shortest
+    ones, so that a head can soon attend to one of them alone; longer ones than the context would tell nothing apart.
+    Entries have standard deviation `std`, twice that of the token embeddings.
+    Wavelengths from 2 pi on, as in the source, delay the previous-token head, and so does a std of 1 (chapter 6).
     """
-    longest = max(n_ctx / (2 * math.pi), 1.0)  # of the wavelengths, in units of the shortest
-    rates = longest ** (-torch.arange(d_model // 2, dtype=torch.float64) / max(d_model // 2 - 1, 1))
+    slowest = min(2 * math.pi / n_ctx, FASTEST)
+    rates = torch.logspace(math.log(FASTEST), math.log(slowest), d_model // 2, base=math.e, dtype=torch.float64)
     angles = torch.arange(n_ctx, dtype=torch.float64)[:, None] * rates  # p, d/2
     return (std * math.sqrt(2) * torch.cat([angles.sin(), angles.cos()], dim=1)).float()
 
