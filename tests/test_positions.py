@@ -22,7 +22,7 @@ def test_each_plane_turns_at_its_own_rate_from_the_fastest_to_one_turn_a_context
 def test_a_neighbour_is_far_away():
     table = sinusoidal_positions(512, 128)
     unit = table / table.norm(dim=1, keepdim=True)
-    assert unit[100] @ unit[99] < 0.85  # with wavelengths from 2 pi on it is 0.94
+    assert unit[100] @ unit[99] < 0.75  # with wavelengths from 2 pi on it is 0.94
     assert table.std().item() == pytest.approx(2.0, rel=0.05)
 
 

@@ -144,8 +144,9 @@ def test_the_film_has_the_scores_of_its_race():
     assert [record["step"] for record in records] == [0, 2, 4]
     assert [record["tokens"] for record in records] == [0, 1024, 2048]
     assert "train_loss" not in records[0] and all("train_loss" in record for record in records[1:])
-    assert [record["prefix_matching"] for record in records] == race.race(ONE_TEXT, seed=0)["prefix_matching"]
-    assert run["prefix_matching"] != [record["prefix_matching"] for record in records]
+    scores = [record["prefix_matching"] for record in records]  # four digits
+    assert scores == pytest.approx(race.race(ONE_TEXT, seed=0)["prefix_matching"], abs=6e-5)
+    assert scores != pytest.approx(run["prefix_matching"], abs=6e-5)
     assert abs(records[0]["validation_loss"] - np.log(1024)) < 2 and "seconds" not in records[0]
 
 
