@@ -66,7 +66,7 @@ class Text:
     """Training data from `load_corpus`: the arguments of `Corpus.batches`."""
 
     batch: int = 8
-    n_ctx: int = 256  # a context of 512 needs more tokens and more time a token: chapter 6
+    n_ctx: int = 256  # half of chapter 6: in trials, 512 needed more tokens
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ def timed(benchmark, job, device):
     task = Course(job.size, device).task(job)
     task(job.repeats)  # warm
     benchmark.extra_info["calls in a round"] = job.repeats
-    benchmark.pedantic(task, args=(job.repeats,), rounds=job.rounds)
+    found = benchmark.pedantic(task, args=(job.repeats,), rounds=job.rounds)
+    assert found.numel() and found.isfinite().all()
 
 
 @SIZES

@@ -23,7 +23,7 @@ def causal_attention(
     """Every query's mean of the values up to its own position, weighted by the softmax of its scaled scores.
 
     The same as `F.scaled_dot_product_attention(q, k, v, is_causal=True)`, to rounding. On a GPU it is that function.
-    On a CPU it takes the queries block by block. A block needs no keys after its last query, which saves almost half
+    On a CPU it takes the queries block by block. A block needs no keys after its last query, which saves up to half
     of the arithmetic. Where gradients are needed it keeps the pattern for the backward pass, where the fused kernel
     makes it again: a bit more than half of batch * heads * positions² numbers.
     """

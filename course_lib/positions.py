@@ -17,7 +17,7 @@ def sinusoidal_positions(n_ctx: int, d_model: int, std: float = 2.0) -> Float[Te
     The wavelengths are spaced geometrically from about 2 to `n_ctx` positions. Neighbours are far apart in the shortest
     ones, so that a head can soon attend to one of them alone; longer ones than the context would tell nothing apart.
     Entries have standard deviation `std`, twice that of the token embeddings.
-    Wavelengths from 2 pi on, as in the source, delay the previous-token head, and so does a std of 1 (chapter 6).
+    Wavelengths from 2 pi on, as in the source, delayed the previous-token head in trials on real text; so did std 1.
     """
     slowest = min(2 * math.pi / n_ctx, FASTEST)
     rates = torch.logspace(math.log(FASTEST), math.log(slowest), d_model // 2, base=math.e, dtype=torch.float64)

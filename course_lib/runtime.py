@@ -55,9 +55,9 @@ def machine_notes() -> str:
         return f"{torch.cuda.get_device_name(device)}, {precision}"
     lines = [f"CPU, {threads} thread{'s' * (threads > 1)}, {precision}"]
     if threads == 1:
-        lines.append("One thread: expect about twice the time that two take.")
+        lines.append("One thread: slower than with two.")
     if precision == "float32":
-        lines.append("No fast bfloat16 on this processor, so float32 is used: the same result to rounding, but slower.")
+        lines.append("No fast bfloat16 on this processor, so float32 is used: slower, and a little more exact.")
     free = _free_memory()
     if free is not None and free < LITTLE_MEMORY:
         lines.append(f"Only {free / 2**30:.1f} GB of memory are free: close other programs if the kernel is killed.")
@@ -83,7 +83,7 @@ def reuse_freed_memory() -> None:
     """Let the C library keep memory that tensors free, up to 1 GB, and give it to the next ones.
 
     By default glibc hands every large block back to the system, and each use of a new one costs a page fault for
-    every 4 kB: a third to a half of a training step. Other C libraries are left as they are.
+    every 4 kB: thousands in a training step. Other C libraries are left as they are.
     """
     if sys.platform != "linux":
         return
