@@ -189,19 +189,21 @@ def head_labels(table: pd.DataFrame, threshold: float = 0.4) -> pd.DataFrame:
 
 
 def phase_change_record(
-    model: Transformer, validation: Int[Tensor, "n p"], random_tokens: Int[Tensor, "b q"], window: int = 12
+    model: Transformer,
+    losses: Float[Tensor, "n p"],
+    random_tokens: Int[Tensor, "b q"],
+    window: int = 12,
 ) -> dict[str, float | Tensor]:
     """All that chapter 6 follows over training, as one record.
 
     Args:
-        validation: text of at least 512 tokens after the start token, [examples, pos].
+        losses: `token_losses` of the model on text of at least 512 tokens after the start token, [example, index].
         random_tokens: repeated random tokens for the head scores, from `data.repeated_tokens`.
         window: half-width in tokens of the averages in the in-context-learning score.
 
     Returns:
-        `validation_loss` and `icl` in nats, `loss_by_index` [pos - 1] in nats, and the scores of `head_scores`.
+        `validation_loss` and `icl` in nats, `loss_by_index` [index] in nats, and the scores of `head_scores`.
     """
-    losses = token_losses(model, validation)
     return {
         "validation_loss": losses.mean().item(),
         "icl": icl_score(losses, early=50, late=500, window=window).item(),

@@ -207,7 +207,7 @@ def test_a_label_needs_the_threshold_and_induction_needs_copying():
 
 def test_the_record_of_chapter_6_is_unchanged(generator):
     model, tokens = make(n_ctx=512), torch.randint(1, 40, (3, 513), generator=generator)
-    record = phase_change_record(model, tokens, repeated_tokens(2, 9, 3, 40, generator))
+    record = phase_change_record(model, token_losses(model, tokens), repeated_tokens(2, 9, 3, 40, generator))
     assert set(record) == {"validation_loss", "icl", "loss_by_index", "previous_token", "prefix_matching"}
     losses = token_losses(model, tokens)
     assert record["icl"] == icl_score(losses, 50, 500, 12).item()

@@ -200,7 +200,7 @@ def test_head_scores_have_a_value_a_head():
 def test_phase_change_record_is_what_its_parts_say(generator):
     model = make(n_ctx=512)
     validation = torch.randint(0, 20, (3, 513), generator=generator)
-    record = phase_change_record(model, validation, DATA(0))
+    record = phase_change_record(model, token_losses(model, validation), DATA(0))
     losses = token_losses(model, validation)
     assert losses.shape == (3, 512)
     assert record["validation_loss"] == pytest.approx(losses.mean().item())

@@ -1,7 +1,8 @@
-"""Make the recorded runs of chapter 6: `python -m tools.recorded_runs` (or `make recorded`).
+"""Make the recorded runs of the book: `python -m tools.recorded_runs` (or `make recorded`).
 
 Every run keeps checkpoints below `_build/recorded`, so an interrupted command goes on where it stopped.
-The series is written to `course_lib/assets/runs/phase_change.json` when all its runs are complete.
+When all runs are complete, the series is written to `course_lib/assets/runs/series.npz`, and the weights of one
+two-layer model around its phase change to `two_layers.npz`.
 
     python -m tools.recorded_runs --workers 2                         two runs at a time, on this machine
     python -m tools.recorded_runs --scheduler tcp://HOST:8786         on the workers of a Dask cluster
@@ -11,36 +12,77 @@ The series is written to `course_lib/assets/runs/phase_change.json` when all its
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from course_lib.ablation import KINDS
 from course_lib.data import Corpus, load_corpus, repeated_tokens
 from course_lib.data_parallel import join
-from course_lib.evaluate import phase_change_record
+from course_lib.evaluate import phase_change_record, token_losses
+from course_lib.icl import icl_score
 from course_lib.many_runs import dask_workers, local_workers, run_all
 from course_lib.model import ModelConfig, Transformer
-from course_lib.recorded import FOLDER, to_json
+from course_lib.recorded import FOLDER, pack, write_whole
 from course_lib.runtime import best_device, precision_dtype
-from course_lib.train import TrainConfig, train
+from course_lib.sweep import ablation_sweep
+from course_lib.train import History, TrainConfig, train
+from course_lib.trajectory import fixed_token_losses, phase_change_window, token_positions
 from tools.status import processor
 
 CONTEXT = 512
 BATCH = 4
-RECIPE = TrainConfig(steps=5000, lr=4e-3, warmup_steps=100, measure_every=125, precision="auto")
-SERIES = [(2, 0), (2, 1), (2, 2), (1, 0), (1, 1)]  # layers, seed
-NAMES = {1: "one layer", 2: "two layers"}
+EXAMPLES = 192  # of the validation text, for every measurement
+ABLATED_EXAMPLES = 96  # of these, for the ablations of every head
+RECIPE = TrainConfig(steps=2520, lr=4e-3, warmup_steps=100, measure_every=60, precision="auto", checkpoint_every=420)
 
 
-def run_one(corpus_hash: str, n_layers: int, seed: int) -> dict:
-    """Train one model of the series, or load it if it is complete.
+@dataclass(frozen=True)
+class Run:
+    """One model of the series."""
+
+    n_layers: int
+    seed: int = 0
+    mlp: bool = False
+    smeared: bool = False
+
+    @property
+    def name(self) -> str:
+        """As charts show it: "2 layers, MLP"."""
+        layers = "1 layer" if self.n_layers == 1 else f"{self.n_layers} layers"
+        return layers + ", MLP" * self.mlp + ", smeared keys" * self.smeared
+
+    @property
+    def folder(self) -> Path:
+        """Where its checkpoints are."""
+        return Path("_build/recorded") / f"{self.name} {self.seed}".replace(",", "").replace(" ", "-")
+
+
+SERIES = [  # the shortest and the most needed first
+    *(Run(n_layers) for n_layers in (2, 1, 3)),
+    *(Run(n_layers, mlp=True) for n_layers in (2, 1)),
+    *(Run(n_layers, smeared=True) for n_layers in (1, 2)),
+    *(Run(2, seed) for seed in (1, 2)),
+    *(
+        Run(n_layers, 1, smeared=smeared)
+        for smeared in (False, True)
+        for n_layers in (1, 2)
+        if smeared or n_layers == 1
+    ),
+    *(Run(4), Run(3, mlp=True), Run(6), Run(4, mlp=True), Run(5), Run(6, mlp=True), Run(5, mlp=True), Run(2, 3)),
+]
+KEPT = Run(2)  # the run whose weights are shipped
+
+
+def run_one(corpus_hash: str, run: Run) -> dict:
+    """Train one model of the series and ablate its heads, or load what is complete.
 
     Raises:
         ValueError: the text on this machine is not the one of the series.
@@ -49,22 +91,64 @@ def run_one(corpus_hash: str, n_layers: int, seed: int) -> dict:
     if corpus.hash != corpus_hash:
         found = f"need the corpus {corpus_hash[:12]}, this machine has {corpus.hash[:12]}"
         raise ValueError(f"{found}: it differs between versions of Python and PyTorch")
-    config = ModelConfig(n_layers=n_layers, d_vocab=corpus.d_vocab, n_ctx=CONTEXT, learned_positions=False)
-    model = Transformer(config, seed=seed).to(best_device())
-    validation = corpus.validation(examples=192, n_ctx=CONTEXT)
-    random_tokens = repeated_tokens(8, 25, 4, corpus.d_vocab, torch.Generator().manual_seed(0))
-    folder = Path("_build/recorded") / f"{n_layers}-layer-seed-{seed}"
-    history = train(
-        model,
-        corpus.batches(BATCH, CONTEXT, seed=seed),
-        RECIPE,
-        lambda model: phase_change_record(model, validation, random_tokens),
-        folder,
+    config = ModelConfig(
+        n_layers=run.n_layers,
+        d_vocab=corpus.d_vocab,
+        n_ctx=CONTEXT,
+        d_mlp=512 if run.mlp else 0,
+        smeared_keys=run.smeared,
+        learned_positions=False,
     )
-    left_out = {"loss_by_index", "seconds"}  # large; and not to be compared, since other work ran beside it
-    records = [{name: value for name, value in r.items() if name not in left_out} for r in history.records]
-    run = {"name": NAMES[n_layers], "seed": seed, "model": config.to_dict(), "records": to_json(records)}
-    return run | {"machine": machine()}
+    model = Transformer(config, seed=run.seed).to(best_device())
+    validation = corpus.validation(examples=EXAMPLES, n_ctx=CONTEXT)
+    recipe = replace(RECIPE, keep_snapshots=run == KEPT)
+    history = train(model, corpus.batches(BATCH, CONTEXT, seed=run.seed), recipe, measurements(validation), run.folder)
+    records = [{name: value for name, value in r.items() if name != "seconds"} for r in history.records]
+    made = {"name": run.name, "seed": run.seed, "model": config.to_dict(), "records": records}
+    made |= {"ablations": ablations(model, validation), "machine": machine()}
+    return made | ({"weights": around_the_change(history)} if run == KEPT else {})
+
+
+def measurements(validation: Tensor):
+    """What is measured at every snapshot: all of `phase_change_record`, and the fixed per-token losses for the PCA."""
+    d_vocab = int(load_corpus().d_vocab)
+    random_tokens = repeated_tokens(8, 25, 4, d_vocab, torch.Generator().manual_seed(0))
+
+    def measure(model: Transformer) -> dict[str, float | Tensor]:
+        losses = token_losses(model, validation, precision=RECIPE.precision)
+        return phase_change_record(model, losses, random_tokens) | {
+            "token_losses": fixed_token_losses(losses, pca_positions())
+        }
+
+    return measure
+
+
+def pca_positions() -> Tensor:
+    """For each validation example the entry of its losses that the PCA follows."""
+    return token_positions(EXAMPLES, CONTEXT, torch.Generator().manual_seed(0))
+
+
+def ablations(model: Transformer, validation: Tensor) -> dict[str, dict[str, Tensor]]:
+    """The ICL score and the fixed per-token losses of the trained model, whole and without each head in turn."""
+    part, positions = validation[:ABLATED_EXAMPLES], pca_positions()[:ABLATED_EXAMPLES]
+
+    def measure(losses: Tensor) -> Tensor:
+        return torch.cat([icl_score(losses, window=12)[None], fixed_token_losses(losses, positions)])
+
+    found = {}
+    for kind in KINDS:
+        sweep = ablation_sweep(model, part, measure, kind)
+        base, ablated = sweep.base, sweep.ablated  # 1 + example; layer, head, 1 + example
+        found[kind] = {"icl": ablated[..., 0], "token_losses": ablated[..., 1:]}
+        found["none"] = {"icl": base[0], "token_losses": base[1:]}
+    return found
+
+
+def around_the_change(history: History) -> dict[str, dict[str, Tensor]]:
+    """Weights at the start and the end of the phase-change window and at the end of training, by step."""
+    window = phase_change_window(history.column("tokens"), history.column("icl"))
+    steps = [r["step"] for r in history.records if window and r["tokens"] in window] + [history.records[-1]["step"]]
+    return {str(step): history.snapshots[step] for step in steps}
 
 
 def machine() -> dict[str, str]:
@@ -88,6 +172,8 @@ def provenance(corpus: Corpus, machines: Sequence[dict[str, str]]) -> dict:
         "corpus": repr(corpus),
         "batch": BATCH,
         "context": CONTEXT,
+        "examples": EXAMPLES,
+        "ablated_examples": ABLATED_EXAMPLES,
         "train": asdict(RECIPE),
         "precision": used["precision"],
         "hardware": used["hardware"],
@@ -97,20 +183,22 @@ def provenance(corpus: Corpus, machines: Sequence[dict[str, str]]) -> dict:
 
 def main(words: Sequence[str] | None = None) -> None:
     """Make the whole series and write it."""
-    parser = argparse.ArgumentParser(description="Make the recorded runs of chapter 6.")
+    parser = argparse.ArgumentParser(description="Make the recorded runs of the book.")
     workers = min(torch.get_num_threads(), len(SERIES))
     parser.add_argument("--workers", type=int, default=workers, help="runs at a time on this machine, %(default)s here")
     parser.add_argument("--scheduler", help="address of a Dask scheduler, whose workers make the runs instead")
     options = parser.parse_args(words)
     corpus = load_corpus()
     with dask_workers(options.scheduler) if options.scheduler else local_workers(options.workers) as executor:
-        runs = run_all(partial(run_one, corpus.hash), SERIES, executor)
+        runs = run_all(partial(run_one, corpus.hash), [(run,) for run in SERIES], executor)
     if join(best_device()).rank > 0:
         return
-    machines = [run.pop("machine") for run in runs]
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    series = {"provenance": provenance(corpus, machines), "runs": runs}
-    (FOLDER / "phase_change.json").write_text(json.dumps(series, separators=(",", ":")) + "\n")
+    source = provenance(corpus, [run.pop("machine") for run in runs])
+    kept = [run for run in runs if "weights" in run]
+    for run in kept:
+        weights = {"name": run["name"], "seed": run["seed"], "model": run["model"], "weights": run.pop("weights")}
+        write_whole(FOLDER / "two_layers.npz", pack({"provenance": source} | weights))
+    write_whole(FOLDER / "series.npz", pack({"provenance": source, "runs": runs}))
 
 
 if __name__ == "__main__":
