@@ -1,6 +1,7 @@
 """Build the book at `_build/html`, strictly: every notebook is executed, every warning fails the build.
 
-`python -m tools.build_book` writes the assets, the status table and the map of the course first, so that the pages need no foreign host.
+`python -m tools.build_book` writes the assets, the status table and the map of the course first.
+The pages need no foreign host.
 """
 
 from __future__ import annotations
