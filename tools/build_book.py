@@ -1,6 +1,7 @@
 """Build the book at `_build/html`, strictly: every notebook is executed, every warning fails the build.
 
-`python -m tools.build_book` writes the assets and the status table first, so that the pages need no foreign host.
+`python -m tools.build_book` writes the assets, the status table and the map of the course first.
+The pages need no foreign host.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tools import offline_assets, status
+from tools import course_map, offline_assets, status
 
 ROOT = Path(__file__).resolve().parent.parent
 STRICT = ("-W", "-n", "--keep-going")  # warnings are errors, references must resolve, and all of them are reported
@@ -25,6 +26,7 @@ def main() -> int:
         shutil.rmtree(stale, ignore_errors=True)
     offline_assets.write(build / "assets" / "static")
     status.write(build / "assets" / "build.md")
+    course_map.write(ROOT, build / "assets")
     environment = os.environ | {"COURSE_STATIC": "1"}  # no kernel will be there when the pages are read
     done = subprocess.run([sys.executable, "-c", BUILD, "build", ".", *STRICT], cwd=ROOT, env=environment)
     if done.returncode:
