@@ -221,7 +221,9 @@ def test_live_explorer_redraws_for_a_head_and_a_new_sequence(model, monkeypatch)
 
 def test_panels_share_the_axis_of_tokens_and_the_window():
     data = pd.DataFrame({"tokens": [1, 2, 1, 2], "model": ["a", "a", "b", "b"], "loss": [3.0, 2, 3, 1], "icl": 0.0})
-    chart = panels_chart(data, {"loss": "loss (nats)", "icl": "ICL (nats)"}, "model", "see", window=(1, 2)).to_dict()
+    chart = panels_chart(
+        data, {"loss": "loss (nats)", "icl": "ICL (nats)"}, "model", "see", window=(1.0, 2.0)
+    ).to_dict()
     assert chart["title"] == "see" and chart["resolve"]["scale"]["x"] == "shared"
     panels = [panel["layer"][-1]["encoding"] for panel in chart["vconcat"]]
     assert [panel["y"]["title"] for panel in panels] == ["loss (nats)", "ICL (nats)"]
