@@ -61,6 +61,20 @@ def test_internal_links_resolve(trees):
     assert not broken, "\n".join(broken)
 
 
+def broken_link(page: str, url: str, places: dict[str, set[str]]) -> str:
+    """What is wrong with a relative link of `page`, or an empty string."""
+    parts = urlsplit(url)
+    if parts.scheme or parts.netloc or url in ("", "#"):
+        return ""
+    target = Path(os.path.normpath((HTML / page).parent / unquote(parts.path) if parts.path else HTML / page))
+    if not target.is_file():
+        return f"{url} does not exist"
+    inside = target.relative_to(HTML).as_posix()
+    if parts.fragment and unquote(parts.fragment) not in places.get(inside, {unquote(parts.fragment)}):
+        return f"{url} names no place in {inside}"
+    return ""
+
+
 def test_broken_links_are_noticed(trees):
     """The check itself: a page and an anchor that are not there, and a link inside a drawing."""
     places = {path: places_in(tree) for path, tree in trees.items()}
