@@ -10,7 +10,7 @@ BOOK_SOURCES := _config.yml _toc.yml references.bib $(wildcard *.md api/*.md) $(
   $(wildcard solutions/*.md) $(shell find course_lib tools benchmarks book_assets -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test check lab serve notebooks recorded lock oracle bench race browser mutants lint unit run-notebooks run-alone clean
+.PHONY: help book test check lab serve notebooks recorded lock oracle bench race browser mutants lint spelling unit run-notebooks run-alone clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -69,6 +69,9 @@ lint: .venv/ready ## style, and notebooks that no longer fit their sources
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m tools.notebooks --check
+
+spelling: .venv/ready ## misspelt words in pages, chapters, code and drawings
+	$(BIN)/codespell
 
 unit: .venv/ready ## tests of the library and the tools
 	$(PYTEST) -m "not book" tests

@@ -27,16 +27,37 @@ def soup(path: str):
     return BeautifulSoup((HTML / path).read_text(encoding="utf-8"), "html.parser")
 
 
-def test_internal_links_resolve(pages):
+LINKS = {"href": "a, link, area, use, image", "xlink:href": "a, use, image", "src": "[src]", "data": "object"}
+
+
+def links(tree) -> list[str]:
+    """Every address that a page names: links, also those of drawings, images, scripts, style sheets."""
+    tags = ((name, tag) for name, which in LINKS.items() for tag in tree.select(which))
+    return [tag[name].strip() for name, tag in tags if tag.has_attr(name)]
+
+
+def places_in(tree) -> set[str]:
+    """The anchors of a page."""
+    named = {tag["name"] for tag in tree.find_all("a") if tag.has_attr("name")}
+    return {tag["id"] for tag in tree.find_all(id=True)} | named
+
+
+@pytest.fixture(scope="module")
+def trees(pages) -> dict[str, object]:
+    """All pages of the book, also those that Sphinx writes by itself."""
+    extra = [path for path in ("search.html", "genindex.html") if (HTML / path).exists()]
+    return {path: soup(path) for path in [*pages, *extra]}
+
+
+def test_internal_links_resolve(trees):
     """Every relative link, image and script exists, and so does the place in the page that it names."""
-    trees = {path: soup(path) for path in [*pages, "search.html", "genindex.html"]}
-    places = {path: {tag["id"] for tag in tree.find_all(id=True)} for path, tree in trees.items()}
-    broken = []
-    for path, tree in trees.items():
-        for tag in tree.select("a[href], link[href], img[src], script[src]"):
-            problem = broken_link(path, tag.get("href") or tag.get("src"), places)
-            if problem:
-                broken.append(f"{path}: {problem}")
+    places = {path: places_in(tree) for path, tree in trees.items()}
+    broken = [
+        f"{path}: {problem}"
+        for path, tree in trees.items()
+        for url in links(tree)
+        if (problem := broken_link(path, url, places))
+    ]
     assert not broken, "\n".join(broken)
 
 
@@ -52,6 +73,39 @@ def broken_link(page: str, url: str, places: dict[str, set[str]]) -> str:
     if parts.fragment and unquote(parts.fragment) not in places.get(inside, {unquote(parts.fragment)}):
         return f"{url} names no place in {inside}"
     return ""
+
+
+def test_broken_links_are_noticed(trees):
+    """The check itself: a page and an anchor that are not there, and a link inside a drawing."""
+    places = {path: places_in(tree) for path, tree in trees.items()}
+    assert "does not exist" in broken_link("index.html", "chapters/99_none.html", places)
+    assert "names no place" in broken_link("index.html", "notation.html#no-such-place", places)
+    assert "names no place" in broken_link("index.html", "#no-such-place", places)
+    assert not broken_link("index.html", "notation.html#key-terms", places)
+    assert not broken_link("index.html", "https://example.org/x", places)
+    from bs4 import BeautifulSoup
+
+    drawing = BeautifulSoup('<svg><a href="x.html"></a><image xlink:href="y.svg"/></svg>', "html.parser")
+    assert links(drawing) == ["x.html", "y.svg"]
+
+
+def test_the_map_links_every_chapter(trees):
+    drawn = [tag["href"] for tag in trees["course_map.html"].select("svg a[href]")]
+    chapters = sorted(path for path in trees if path.startswith("chapters/"))
+    assert drawn == chapters
+
+
+def test_external_links_are_listed(trees):
+    """Addresses outside the book are collected in `_build/external_links.txt`, each with its pages; none is opened."""
+    found: dict[str, set[str]] = {}
+    for path, tree in trees.items():
+        for url in links(tree):
+            if urlsplit(url).netloc:
+                found.setdefault(url, set()).add(path)
+    lines = [f"{url}\t{' '.join(sorted(where))}" for url, where in sorted(found.items())]
+    (HTML.parent / "external_links.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert found, "no link leaves the book: not even its repository is named"
+    assert not [url for url in found if urlsplit(url).scheme not in ("https", "http", "")]
 
 
 def test_every_notebook_page_opens_its_own_notebook_on_colab(pages):
