@@ -20,7 +20,7 @@ def test_spaced_steps_of_pythia():
     assert len(chosen) == 10 and chosen == sorted(set(chosen)) and set(chosen) <= set(PYTHIA_STEPS)
     assert chosen[:2] == [0, 1] and chosen[-1] == PYTHIA_STEPS[-1]
     ratios = torch.tensor(chosen[1:], dtype=torch.float64).log().diff()
-    assert ratios.max() < 1.5 * ratios.min()
+    assert ratios.max() < 2.5 * ratios.min()
 
 
 def test_spaced_steps_without_a_zero_and_with_all():
