@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from course_lib.icl import log_bins
-from course_lib.plots import COLORS, LEGEND, WIDTH
+from course_lib.plots import COLORS, LEGEND, WIDTH, window_band
 
 TILE = 44
 SIGNED = ("copying", "copying_chance", "eigenvalue_copying")  # -1..1; the others are attention, 0..1
@@ -128,3 +128,44 @@ def trajectories_chart(coordinates: Mapping[str, Tensor], explained: Tensor, tit
     path = base.mark_line(point=alt.OverlayMarkDef(size=14), strokeWidth=1.2).encode(order="snapshot:Q")
     starts = base.mark_point(size=90, filled=False).transform_filter("datum.snapshot == 0")
     return alt.layer(path, starts, title=title, width=WIDTH - LEGEND, height=320)
+
+
+def panels_chart(
+    data: pd.DataFrame,
+    panels: Mapping[str, str],
+    color: str,
+    title: str = "",
+    window: tuple[float, float] | None = None,
+) -> alt.VConcatChart:
+    """Several quantities of several models, one panel each, over one axis of training tokens.
+
+    Args:
+        data: tidy table with `tokens`, the column `color`, and a column a panel; a column `seed`, if there is one,
+            tells apart lines of the same colour.
+        panels: column -> title of its axis, with the unit.
+        color: column that tells the models apart.
+        title: what to see.
+        window: training tokens between which a band is drawn; None for no band.
+
+    Raises:
+        ValueError: an empty table, no panels, a column that the table does not have.
+    """
+    missing = [name for name in ("tokens", color, *panels) if name not in data.columns]
+    if data.empty or not panels or missing:
+        raise ValueError(f"need rows, panels and their columns; missing {missing} in {list(data.columns)}")
+    rows = []
+    for name, axis in panels.items():
+        lines = (
+            alt.Chart(data)
+            .mark_line(point=alt.OverlayMarkDef(size=10), strokeWidth=1.5)
+            .encode(
+                x=alt.X("tokens:Q", title="training tokens", axis=alt.Axis(format="~s")),
+                y=alt.Y(f"{name}:Q", title=axis, scale=alt.Scale(zero=False)),
+                color=alt.Color(f"{color}:N", title=None, scale=alt.Scale(range=list(COLORS))),
+                tooltip=[f"{color}:N", alt.Tooltip("tokens:Q", format=".3s"), alt.Tooltip(f"{name}:Q", format=".3f")],
+            )
+        )
+        lines = lines.encode(detail="seed:N") if "seed" in data.columns else lines
+        layers = [lines] if window is None else [window_band(window), lines]
+        rows.append(alt.layer(*layers, width=WIDTH - LEGEND, height=150))
+    return alt.vconcat(*rows, title=title, spacing=8).resolve_scale(x="shared")

@@ -19,6 +19,7 @@ COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8C
 WINDOW_COLOR = "#F0E442"
 WIDTH = 560  # wider charts are clipped by the book's text column
 LEGEND = 120  # what a legend takes of it
+TILE_HEIGHT, TILE_PAPER, TILE_INK = 22, "#f4f4f4", "#111111"  # of a token
 
 
 def attention_chart(
@@ -72,11 +73,20 @@ def attention_film(
         film: training step -> attention [query_pos, key_pos]; steps evenly spaced.
         tokens, title, size: as in `attention_chart`.
     """
+    return _selectable(film, tokens, title, size, step_slider(film))
+
+
+def step_slider(film: Mapping[int, object]) -> alt.Parameter:
+    """A parameter `shown` with a slider over the training steps of a film, at first the last.
+
+    Raises:
+        ValueError: fewer than 2 steps, or steps that are not evenly spaced.
+    """
     steps = sorted(film)
     if len(steps) < 2 or len({late - early for early, late in pairwise(steps)}) > 1:
         raise ValueError(f"film needs at least 2 evenly spaced steps, got {steps}")
     slider = alt.binding_range(min=steps[0], max=steps[-1], step=steps[1] - steps[0], name="training step ")
-    return _selectable(film, tokens, title, size, alt.param(name="shown", value=steps[-1], bind=slider))
+    return alt.param(name="shown", value=steps[-1], bind=slider)
 
 
 def attention_by_head(
@@ -250,21 +260,32 @@ def token_grid(tokens: Sequence[str], values: Float[Tensor, " p"], title: str, c
     """
     if len(tokens) != len(values):
         raise ValueError(f"{len(tokens)} tokens do not fit {len(values)} values")
-    rows = [
-        {"row": i // columns, "column": i % columns, "token": _visible(token), "value": round(float(value), 3)}
-        for i, (token, value) in enumerate(zip(tokens, values, strict=True))
-    ]
+    rows = token_rows(tokens, columns)
+    for row, value in zip(rows, values, strict=True):
+        row["value"] = round(float(value), 3)
     limit = max(1e-6, max(abs(row["value"]) for row in rows))
-    base = alt.Chart(alt.Data(values=rows), title=title, width=WIDTH, height=22 * (rows[-1]["row"] + 1)).encode(
-        x=alt.X("column:O", axis=None), y=alt.Y("row:O", axis=None), tooltip=["token:N", "value:Q"]
-    )
-    scale = alt.Scale(domain=[-limit, 0, limit], range=[COLORS[0], "#f4f4f4", COLORS[1]])
+    base = token_base(rows, title).encode(tooltip=["token:N", "value:Q"])
+    scale = alt.Scale(domain=[-limit, 0, limit], range=[COLORS[0], TILE_PAPER, COLORS[1]])
     tiles = base.mark_rect(stroke="white").encode(color=alt.Color("value:Q", scale=scale, title="difference (nats)"))
-    # Tiles keep their own light middle in dark mode, so the text on them stays dark.
-    texts = base.mark_text(fontSize=11, font="monospace", limit=WIDTH / columns - 4, color="#111111").encode(
-        text="token:N"
-    )
-    return tiles + texts
+    return tiles + token_texts(base, columns)
+
+
+def token_rows(tokens: Sequence[str], columns: int) -> list[dict]:
+    """Where each token stands in reading order: `row column token`, with line breaks and spaces made visible."""
+    return [{"row": i // columns, "column": i % columns, "token": _visible(token)} for i, token in enumerate(tokens)]
+
+
+def token_base(rows: list[dict], title: str) -> alt.Chart:
+    """A chart with a place for every row of `token_rows`; marks and more columns are the caller's."""
+    return alt.Chart(
+        alt.Data(values=rows), title=title, width=WIDTH, height=TILE_HEIGHT * (rows[-1]["row"] + 1)
+    ).encode(x=alt.X("column:O", axis=None), y=alt.Y("row:O", axis=None))
+
+
+def token_texts(base: alt.Chart, columns: int, color: object = TILE_INK) -> alt.Chart:
+    """The tokens, cut to the width of a tile; `color` stays dark in dark mode, because tiles stay light."""
+    room = alt.ExprRef(f"item.mark.group.width / {columns} - 4")  # the book makes charts narrower on phones
+    return base.mark_text(fontSize=11, font="monospace", limit=room, color=color).encode(text="token:N")
 
 
 def _visible(token: str) -> str:

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
-from course_lib.charts_measures import loss_map_chart, mosaic_chart, trajectories_chart
+from course_lib.charts_measures import loss_map_chart, mosaic_chart, panels_chart, trajectories_chart
 from course_lib.icl import loss_map
 from course_lib.model import ModelConfig, Transformer, patterns
 from course_lib.plots import (
@@ -217,3 +217,23 @@ def test_live_explorer_redraws_for_a_head_and_a_new_sequence(model, monkeypatch)
     assert drawn[-1].to_dict()["transform"] != labels
     assert drawn[-1].to_dict()["title"] == "Head 0.1"
     assert patterns(model, torch.zeros(1, 9, dtype=torch.long)).shape == (2, 1, 2, 9, 9)
+
+
+def test_panels_share_the_axis_of_tokens_and_the_window():
+    data = pd.DataFrame({"tokens": [1, 2, 1, 2], "model": ["a", "a", "b", "b"], "loss": [3.0, 2, 3, 1], "icl": 0.0})
+    chart = panels_chart(
+        data, {"loss": "loss (nats)", "icl": "ICL (nats)"}, "model", "see", window=(1.0, 2.0)
+    ).to_dict()
+    assert chart["title"] == "see" and chart["resolve"]["scale"]["x"] == "shared"
+    panels = [panel["layer"][-1]["encoding"] for panel in chart["vconcat"]]
+    assert [panel["y"]["title"] for panel in panels] == ["loss (nats)", "ICL (nats)"]
+    assert all(
+        len(panel["layer"]) == 2 and "detail" not in panel["layer"][-1]["encoding"] for panel in chart["vconcat"]
+    )
+    seeded = panels_chart(data.assign(seed=0), {"loss": "nats"}, "model").to_dict()["vconcat"][0]["layer"]
+    assert len(seeded) == 1 and seeded[0]["encoding"]["detail"]["field"] == "seed"
+
+
+def test_panels_need_their_columns():
+    with pytest.raises(ValueError, match=r"missing \['icl'\] in \['tokens', 'model'\]"):
+        panels_chart(pd.DataFrame({"tokens": [1], "model": ["a"]}), {"icl": "nats"}, "model")

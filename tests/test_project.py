@@ -45,7 +45,7 @@ def test_the_wheel_holds_the_solutions_and_the_assets_and_no_notebook(tmp_path):
         files = set(wheel.namelist())
     for source in (ROOT / "solutions").glob("*.md"):
         assert f"course_lib/solutions/{source.name}" in files
-    assert {"course_lib/assets/tokenizer.json", "course_lib/assets/runs/phase_change.json"} <= files
+    assert {"course_lib/assets/tokenizer.json", "course_lib/assets/runs/series.npz"} <= files
     assert not [name for name in files if name.endswith(".ipynb")]
 
 

@@ -1,50 +1,86 @@
-import json
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 
-from course_lib.data import Corpus
+from course_lib.ablation import KINDS
+from course_lib.data import Corpus, repeated_tokens
 from course_lib.data_parallel import Processes
+from course_lib.evaluate import head_scores
 from course_lib.model import ModelConfig
-from course_lib.recorded import load_recorded, to_json
+from course_lib.recorded import load_recorded, pack, recorded_model, unpack, write_whole
 from course_lib.train import TrainConfig
 from course_lib.trajectory import phase_change_window
 from tools import recorded_runs
+from tools.recorded_runs import Run
 
 
 def test_the_recorded_series_is_complete_and_says_where_it_comes_from():
-    series = load_recorded("phase_change")
-    assert {"command", "date", "hardware", "versions", "corpus", "train"} <= set(series["provenance"])
-    seeds = {"one layer": set(), "two layers": set()}
+    series = load_recorded("series")
+    assert {"command", "date", "hardware", "versions", "corpus", "train", "precision"} <= set(series["provenance"])
+    assert [(run["name"], run["seed"]) for run in series["runs"]] == [(r.name, r.seed) for r in recorded_runs.SERIES]
     for run in series["runs"]:
-        seeds[run["name"]].add(run["seed"])
-        layers = ModelConfig(**run["model"]).n_layers
-        assert run["records"][-1]["step"] == series["provenance"]["train"]["steps"]
-        assert all(len(record["prefix_matching"]) == layers for record in run["records"])
-    assert len(seeds["two layers"]) >= 3 and len(seeds["one layer"]) >= 2
+        config = ModelConfig(**run["model"])
+        assert len(run["records"]) >= 41 and run["records"][-1]["step"] == series["provenance"]["train"]["steps"]
+        for record in run["records"]:
+            assert record["prefix_matching"].shape == (config.n_layers, config.n_heads)
+            assert record["loss_by_index"].shape == (512,) and record["token_losses"].shape == (192,)
+        assert set(run["ablations"]) == {"none", *KINDS}
+        assert run["ablations"]["zero"]["token_losses"].shape == (config.n_layers, config.n_heads, 48)
 
 
 def test_every_two_layer_run_has_a_phase_change_and_no_one_layer_run_has_an_induction_head():
-    for run in load_recorded("phase_change")["runs"]:
-        scores = torch.tensor([record["prefix_matching"] for record in run["records"]])
-        if run["name"] == "one layer":
-            assert scores.max() < 0.1
-            continue
+    by_name = {}
+    for run in load_recorded("series")["runs"]:
+        by_name.setdefault(run["name"], []).append(run)
+    assert len(by_name["2 layers"]) >= 3 and len(by_name["1 layer"]) >= 2
+    for run in by_name["1 layer"] + by_name["2 layers, MLP"]:
+        assert max(record["prefix_matching"].max() for record in run["records"]) < 0.1
+    for run in by_name["2 layers"]:
         tokens = [record["tokens"] for record in run["records"]]
-        start, end = phase_change_window(tokens, [record["icl"] for record in run["records"]])
-        best = scores[:, 1].amax(-1)
-        before, after = best[tokens.index(start)], best[tokens.index(end)]
-        assert before < 0.2 and after > 0.3  # the heads form inside the window that the ICL score chose
+        start, end = phase_change_window(tokens, [record["icl"] for record in run["records"]], smooth=7)
+        best = torch.stack([record["prefix_matching"][1].max() for record in run["records"]])
+        assert best[tokens.index(end)] - best[tokens.index(start)] > 0.15  # heads grow inside the ICL score's window
 
 
-def test_to_json_makes_plain_values():
-    assert to_json({"a": torch.tensor([[0.123456]]), "b": [1, 2.00001], "c": "x"}) == {
-        "a": [[0.1235]],
-        "b": [1, 2.0],
-        "c": "x",
-    }
+def test_the_kept_weights_are_those_of_the_series():
+    stored, series = load_recorded("two_layers"), load_recorded("series")
+    run = next(r for r in series["runs"] if (r["name"], r["seed"]) == (stored["name"], stored["seed"]))
+    tokens = repeated_tokens(8, 25, 4, run["model"]["d_vocab"], torch.Generator().manual_seed(0))
+    for step in map(int, stored["weights"]):
+        record = next(r for r in run["records"] if r["step"] == step)
+        found = head_scores(recorded_model("two_layers", step), tokens)
+        assert torch.allclose(found["prefix_matching"], record["prefix_matching"], atol=2e-3)
+    with pytest.raises(ValueError, match=r"keeps the weights after \[.*\] steps, not after 7"):
+        recorded_model("two_layers", 7)
+
+
+def test_what_is_packed_comes_back():
+    records = [{"step": 0, "icl": 0.5, "scores": torch.rand(2, 3)}]
+    records += [{"step": 1, "icl": -0.25, "train_loss": 3.0, "scores": torch.rand(2, 3)}]
+    weights = {"W": torch.rand(4), "ids": torch.arange(3)}
+    back = unpack(pack({"runs": [{"name": "x", "records": records, "weights": weights}]}))["runs"][0]
+    assert [{k: v for k, v in r.items() if k != "scores"} for r in back["records"]] == [
+        {k: v for k, v in r.items() if k != "scores"} for r in records
+    ]
+    for ours, theirs in zip(back["records"], records, strict=True):
+        assert torch.allclose(ours["scores"], theirs["scores"], atol=1e-3)
+    assert torch.allclose(back["weights"]["W"], weights["W"], atol=1e-3)
+    assert torch.equal(back["weights"]["ids"], weights["ids"])
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "runs" / "x.npz"
+    write_whole(path, b"old")
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("course_lib.recorded.os.replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_whole(path, b"new")
+    assert path.read_bytes() == b"old" and list(path.parent.iterdir()) == [path]
 
 
 def test_an_unknown_series_names_the_known_ones():
@@ -59,11 +95,13 @@ def tiny(tmp_path, monkeypatch):
     corpus = Corpus(text, text, d_vocab=50, n_files=2, n_bytes=800, hash="0123456789abcdef")
     changes = {
         "CONTEXT": 16,
-        "SERIES": [(2, 0), (1, 7)],
+        "SERIES": [Run(2), Run(1, 7)],
         "RECIPE": TrainConfig(steps=2, measure_every=1),
         "FOLDER": tmp_path / "runs",
         "load_corpus": lambda: corpus,
-        "phase_change_record": lambda model, *tokens: {"loss": 1.0, "loss_by_index": [1.0]},
+        "measurements": lambda validation: lambda model: {"icl": 1.0},
+        "ablations": lambda model, validation: {"zero": torch.zeros(2)},
+        "phase_change_window": lambda tokens, icl: (0, tokens[1]),
         "local_workers": lambda count: asked.append(count) or ThreadPoolExecutor(1),
         "dask_workers": lambda address: asked.append(address) or ThreadPoolExecutor(1),
     }
@@ -75,19 +113,21 @@ def tiny(tmp_path, monkeypatch):
 
 def test_the_series_is_made_by_workers_and_written(tiny, tmp_path, monkeypatch):
     recorded_runs.main(["--workers", "3"])
-    series = json.loads((tmp_path / "runs" / "phase_change.json").read_text())
+    series = unpack((tmp_path / "runs" / "series.npz").read_bytes())
     assert [(run["name"], run["seed"], run["model"]["n_layers"]) for run in series["runs"]] == [
-        ("two layers", 0, 2),
-        ("one layer", 7, 1),
+        ("2 layers", 0, 2),
+        ("1 layer", 7, 1),
     ]
-    assert all(set(run) == {"name", "seed", "model", "records"} for run in series["runs"])
+    assert all(set(run) == {"name", "seed", "model", "records", "ablations"} for run in series["runs"])
     assert [record["step"] for record in series["runs"][1]["records"]] == [0, 1, 2]
-    assert series["runs"][1]["records"][0] == {"step": 0, "tokens": 0, "loss": 1.0}
+    assert series["runs"][1]["records"][0] == {"step": 0, "tokens": 0, "icl": 1.0}
     assert f"1 x {torch.get_num_threads()} threads" in series["provenance"]["hardware"]
     assert series["provenance"]["versions"]["torch"] == torch.__version__
-    monkeypatch.delattr(recorded_runs, "phase_change_record")  # nothing is measured again
+    kept = unpack((tmp_path / "runs" / "two_layers.npz").read_bytes())
+    assert set(kept["weights"]) == {"0", "1", "2"} and kept["name"] == "2 layers"
     recorded_runs.main(["--scheduler", "tcp://there"])
-    assert json.loads((tmp_path / "runs" / "phase_change.json").read_text())["runs"] == series["runs"]
+    again = unpack((tmp_path / "runs" / "series.npz").read_bytes())["runs"]
+    assert [run["records"] for run in again] == [run["records"] for run in series["runs"]]
     recorded_runs.main([])
     assert tiny == [3, "tcp://there", min(2, torch.get_num_threads())]
 
@@ -95,13 +135,13 @@ def test_the_series_is_made_by_workers_and_written(tiny, tmp_path, monkeypatch):
 def test_only_the_first_of_several_processes_writes_the_series(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(recorded_runs, "join", lambda device: Processes(1, 2))
     recorded_runs.main([])
-    assert (tmp_path / "_build" / "recorded" / "1-layer-seed-7").exists()
+    assert (tmp_path / "_build" / "recorded" / "1-layer-7").exists()
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_worker_with_another_text_is_refused(tiny):
     with pytest.raises(ValueError, match="need the corpus another, this machine has 0123456789ab"):
-        recorded_runs.run_one("another", 1, 7)
+        recorded_runs.run_one("another", Run(1, 7))
 
 
 def test_a_series_made_on_two_kinds_of_machine_names_both(tiny):
