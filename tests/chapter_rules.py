@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -124,8 +125,8 @@ def predictions(chapter: Chapter) -> Iterator[str]:
     ]
     if kinds.count("predict") < 2:
         yield "asks for fewer than two predictions"
-    if kinds != ["predict", "answer"] * (len(kinds) // 2):
-        yield f"predictions and answers do not take turns: {kinds}"
+    if any(kind == after == "predict" for kind, after in pairwise([*kinds, "predict"])):
+        yield f"a prediction without an answer: {kinds}"
     for block in chapter.boxes("admonition", "Predict"):
         if block.options.get("class") != "tip":
             yield f"line {block.line}: a prediction is of the class tip"
@@ -137,7 +138,7 @@ def closing(chapter: Chapter) -> Iterator[str]:
         boxes = chapter.boxes("admonition", title)
         if [box.options.get("class") for box in boxes] != [style]:
             yield f"needs one box '{title}' of the class {style}"
-    if not re.search(r"^\*\*Sources?\*\*:.*\{cite", chapter.text, re.M):
+    if not re.search(r"^\*\*Sources?(?:\*\*:|\.\*\*)(?:.*\n?){1,2}?.*\{cite", chapter.text, re.M):
         yield "has no line '**Sources**:' that cites a work"
     if not re.search(r"^\*{0,2}(?:Next|Back)\*{0,2}:? .*\{doc\}", chapter.text, re.M):
         yield "has no line 'Next:' with a link to the chapter after it"

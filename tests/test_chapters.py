@@ -96,11 +96,32 @@ Next: {doc}`01_x` goes on.
 
 # (chapter, rule) -> why it may break the rule for now
 KNOWN = {
-    ("06_phase_change.md", rule): "being rewritten; remove this line when it has landed"
-    for rule in ("predictions", "closing", "code_cells", "charts_are_checked")
+    ("05_finding_heads.md", "code_cells"): "its cells wait to be split",
+    ("07_smeared_keys.md", "code_cells"): "its cells wait to be split",
+    ("08_ablation.md", "code_cells"): "its cells wait to be split",
+    ("09_fuzzy_induction.md", "code_cells"): "its cells wait to be split",
+    ("10_reverse_engineering.md", "code_cells"): "its cells wait to be split",
+    ("05_finding_heads.md", "charts_are_checked"): "its first chart waits for an assert",
+    ("08_ablation.md", "axes_are_named"): "one axis waits for a title",
+    ("10_reverse_engineering.md", "closing"): "chapter 11 is not written yet",
 }
 # Numbers that prose may name: chapter -> {number: why}
-ALLOWED: dict[str, dict[str, str]] = {}
+ASSUMED, QUOTED, ASKED = (
+    "assumed, not measured",
+    "the paper's number, or a mistake quoted to be found",
+    "a guess to choose",
+)
+ALLOWED = {
+    "01_attention_moves_information.md": {"0.01": ASSUMED},
+    "02_loss_in_nats.md": {"0.5": ASSUMED, "0.01": ASSUMED, "1.6": ASSUMED, "0.7": ASSUMED, "0.3": ASSUMED}
+    | {"0.6": QUOTED, "0.2": QUOTED, "0.4": QUOTED, "1.281": QUOTED, "1.485": QUOTED}
+    | {"0.02": ASKED, "2": "the answer to that question; an assert beside it holds it"},
+    "05_finding_heads.md": {"0.5": QUOTED, "0.4": "a threshold that we chose"},
+    "07_smeared_keys.md": {"0.5": "a threshold that we chose"},
+    "08_ablation.md": {"0.2": "a threshold that we chose", "0.3": "a threshold that we chose"},
+    "09_fuzzy_induction.md": {"65": QUOTED},
+    "10_reverse_engineering.md": {"1.9": "one trial outside the chapter, said to be one", "2.5": "a size, computed"},
+}
 
 
 def problems(rule: Rule, chapter: Chapter) -> list[str]:
@@ -140,7 +161,7 @@ BAD = {  # rule -> (what stands in the good chapter, what stands there instead, 
     ],
     "predictions": [
         ("{admonition} Predict, then run\n:class: tip\nAnd", "{admonition} Note\n:class: tip\nAnd", "fewer than two"),
-        ("{dropdown} Answer\nOne", "{dropdown} More\nOne", "do not take turns"),
+        ("{dropdown} Answer\nOne", "{dropdown} More\nOne", "without an answer"),
         (":class: tip\nAnd", ":class: note\nAnd", "class tip"),
     ],
     "closing": [

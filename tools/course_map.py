@@ -71,7 +71,7 @@ def paths_table(chapters: Iterable[Chapter]) -> str:
     known = {chapter.number: chapter for chapter in chapters}
     lines = ["| Path | Chapters | Minutes | Afterwards you can |", "|---|---|---|---|"]
     for path in PATHS:
-        links = ", ".join(_link(known.get(number), number) for number in path.chapters)
+        links = ", ".join(_link(known[number]) for number in path.chapters if number in known)
         minutes = f"{reading_minutes(path, known)}"
         if path.exercises:
             minutes += f", and {exercise_minutes(path, known)} of exercises"
@@ -89,8 +89,8 @@ def exercise_minutes(path: Way, known: dict[int, Chapter]) -> int:
     return sum(known[number].exercise_minutes for number in path.chapters if number in known)
 
 
-def _link(chapter: Chapter | None, number: int) -> str:
-    return f"[{number}](chapters/{chapter.file}.md)" if chapter else str(number)
+def _link(chapter: Chapter) -> str:
+    return f"[{chapter.number}](chapters/{chapter.file}.md)"
 
 
 def drawing(chapters: list[Chapter]) -> str:
