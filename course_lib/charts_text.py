@@ -93,7 +93,7 @@ def _on_tiles(
     later = f"datum.position > {query}"
     told = f"datum.percent ? format(datum.percent, '.1f') + ' %' : 'under {LEAST:.1%}'"
     base = (
-        token_base(rows, title)
+        token_base(rows)
         .transform_calculate(percent=f"{later} ? 0 : ({attention} || 0)")
         .transform_calculate(attention=f"{later} ? 'none: comes after the query' : {told}")
         .encode(tooltip=["token:N", "position:Q", "attention:N"])
@@ -105,4 +105,4 @@ def _on_tiles(
     )
     frame = base.mark_rect(fill=None, stroke=COLORS[4], strokeWidth=2.5).transform_filter(f"datum.position == {query}")
     texts = token_texts(base, columns, color=alt.ExprRef(f"{later} ? '{PALE_INK}' : '{TILE_INK}'"))
-    return alt.layer(tiles.add_params(choice), frame, texts)
+    return alt.layer(tiles.add_params(choice), frame, texts, title=title)

@@ -264,10 +264,10 @@ def token_grid(tokens: Sequence[str], values: Float[Tensor, " p"], title: str, c
     for row, value in zip(rows, values, strict=True):
         row["value"] = round(float(value), 3)
     limit = max(1e-6, max(abs(row["value"]) for row in rows))
-    base = token_base(rows, title).encode(tooltip=["token:N", "value:Q"])
+    base = token_base(rows).encode(tooltip=["token:N", "value:Q"])
     scale = alt.Scale(domain=[-limit, 0, limit], range=[COLORS[0], TILE_PAPER, COLORS[1]])
     tiles = base.mark_rect(stroke="white").encode(color=alt.Color("value:Q", scale=scale, title="difference (nats)"))
-    return tiles + token_texts(base, columns)
+    return alt.layer(tiles, token_texts(base, columns), title=title)
 
 
 def token_rows(tokens: Sequence[str], columns: int) -> list[dict]:
@@ -275,11 +275,12 @@ def token_rows(tokens: Sequence[str], columns: int) -> list[dict]:
     return [{"row": i // columns, "column": i % columns, "token": _visible(token)} for i, token in enumerate(tokens)]
 
 
-def token_base(rows: list[dict], title: str) -> alt.Chart:
-    """A chart with a place for every row of `token_rows`; marks and more columns are the caller's."""
-    return alt.Chart(
-        alt.Data(values=rows), title=title, width=WIDTH, height=TILE_HEIGHT * (rows[-1]["row"] + 1)
-    ).encode(x=alt.X("column:O", axis=None), y=alt.Y("row:O", axis=None))
+def token_base(rows: list[dict]) -> alt.Chart:
+    """A chart with a place for every row of `token_rows`; marks, title and more columns are the caller's."""
+    height = TILE_HEIGHT * (rows[-1]["row"] + 1)
+    return alt.Chart(alt.Data(values=rows), width=WIDTH, height=height).encode(
+        x=alt.X("column:O", axis=None), y=alt.Y("row:O", axis=None)
+    )
 
 
 def token_texts(base: alt.Chart, columns: int, color: object = TILE_INK) -> alt.Chart:
