@@ -276,8 +276,9 @@ def token_rows(tokens: Sequence[str], columns: int) -> list[dict]:
 
 
 def token_base(rows: list[dict]) -> alt.Chart:
-    """A chart with a place for every row of `token_rows`; marks and more columns are the caller's."""
-    return alt.Chart(alt.Data(values=rows), width=WIDTH, height=TILE_HEIGHT * (rows[-1]["row"] + 1)).encode(
+    """A chart with a place for every row of `token_rows`; marks, title and more columns are the caller's."""
+    height = TILE_HEIGHT * (rows[-1]["row"] + 1)
+    return alt.Chart(alt.Data(values=rows), width=WIDTH, height=height).encode(
         x=alt.X("column:O", axis=None), y=alt.Y("row:O", axis=None)
     )
 
