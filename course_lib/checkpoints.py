@@ -115,7 +115,12 @@ def checkpoints_chart(table: pd.DataFrame, title: str) -> alt.VConcatChart:
     scores = trained.melt(["model", "tokens"], list(SCORES), "measurement", "score").replace({"measurement": SCORES})
     models = list(dict.fromkeys(trained["model"]))
     color = alt.Color("model:N", title=None, scale=alt.Scale(domain=models, range=list(COLORS)))
-    x = alt.X("tokens:Q", title="training tokens", scale=alt.Scale(type="log"), axis=alt.Axis(format="~s", tickCount=5))
+    x = alt.X(
+        "tokens:Q",
+        title="training tokens",
+        scale=alt.Scale(type="log", nice=False),
+        axis=alt.Axis(format="~s", tickCount=5),
+    )
 
     def panel(rows: pd.DataFrame, name: str, **more: alt.SchemaBase) -> alt.Chart:
         y = alt.Y(f"{name}:Q", title=PANELS[name], scale=alt.Scale(zero=False))
@@ -123,6 +128,8 @@ def checkpoints_chart(table: pd.DataFrame, title: str) -> alt.VConcatChart:
         chart = alt.Chart(rows, width=WIDTH - LEGEND, height=110).mark_line(point=True)
         return chart.encode(x=x, y=y, color=color, tooltip=tips, **more)
 
-    dashes = alt.StrokeDash("measurement:N", title=None, sort=list(SCORES.values()))
+    dashes = alt.StrokeDash(
+        "measurement:N", title=None, sort=list(SCORES.values()), legend=alt.Legend(symbolType="stroke")
+    )
     panels = [panel(trained, "loss"), panel(trained, "icl"), panel(scores, "score", strokeDash=dashes)]
     return alt.vconcat(*panels, title=title, spacing=8).resolve_scale(x="shared")
