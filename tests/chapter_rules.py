@@ -14,7 +14,7 @@ from tools.nb_blocks import Block, Line, numbered, walk
 from tools.nb_source import Cell, Report, Source, read_source
 
 ROOT = Path(__file__).resolve().parent.parent
-MEDIAN_CELL, LONGEST_CELL = 14, 64  # lines of code
+MEDIAN_CELL, LONGEST_CELL = 8, 40  # lines of code
 SHORTEST_ALT = 40  # characters: shorter ones name a figure and do not describe it
 CITE = re.compile(r"\{cite(?::\w+)?\}`([^`]+)`")
 CHARTS = re.compile(r"\balt\.(?:Chart|layer|hconcat|vconcat|concat)\(|\b\w*(?:_chart|_film|_grid|_on_tokens)\(")
