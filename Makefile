@@ -36,7 +36,7 @@ serve: $(BOOK) ## serve the built book on http://localhost:8000
 notebooks: .venv/ready ## regenerate chapters/, solutions/ and exercises/ *.ipynb from their .md sources
 	$(BIN)/python -m tools.notebooks
 
-recorded: .venv/ready ## remake the recorded training runs that chapter 6 draws (long; goes on where it was stopped)
+recorded: .venv/ready ## remake the recorded training runs that the book draws (long; goes on where it was stopped)
 	$(BIN)/python -m tools.recorded_runs
 
 oracle: .venv-oracle/ready ## compare with TransformerLens, in an environment of its own: .venv-oracle, about 2 GB
