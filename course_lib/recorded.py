@@ -106,6 +106,17 @@ def _rows(columns: dict) -> list[dict]:
     return [{name: value for name, value in row.items() if value is not None} for row in rows]
 
 
+def to_json(value: object) -> object:
+    """Records as plain JSON values: tensors become lists, numbers keep four digits after the point."""
+    if isinstance(value, torch.Tensor):
+        return to_json(value.tolist())
+    if isinstance(value, dict):
+        return {name: to_json(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(part) for part in value]
+    return round(value, 4) if isinstance(value, float) else value
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file that is whole or absent: a new one, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)

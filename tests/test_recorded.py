@@ -9,7 +9,7 @@ from course_lib.data import Corpus, repeated_tokens
 from course_lib.data_parallel import Processes
 from course_lib.evaluate import head_scores
 from course_lib.model import ModelConfig
-from course_lib.recorded import load_recorded, pack, recorded_model, unpack, write_whole
+from course_lib.recorded import load_recorded, pack, recorded_model, to_json, unpack, write_whole
 from course_lib.train import TrainConfig
 from course_lib.trajectory import phase_change_window
 from tools import recorded_runs
@@ -81,6 +81,14 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch)
     with pytest.raises(OSError, match="disk full"):
         write_whole(path, b"new")
     assert path.read_bytes() == b"old" and list(path.parent.iterdir()) == [path]
+
+
+def test_to_json_makes_plain_values():
+    assert to_json({"a": torch.tensor([[0.123456]]), "b": [1, 2.00001], "c": "x"}) == {
+        "a": [[0.1235]],
+        "b": [1, 2.0],
+        "c": "x",
+    }
 
 
 def test_an_unknown_series_names_the_known_ones():
