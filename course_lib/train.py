@@ -30,6 +30,7 @@ class TrainConfig:
 
     steps: int = 500
     lr: float = 3e-3
+    mlp_lr_factor: float = 1.0  # the weights of MLPs learn at this share of `lr` (chapter 6 says why it matters)
     warmup_steps: int = 50  # the learning rate rises linearly over these steps, then stays
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.01
@@ -43,8 +44,11 @@ class TrainConfig:
         for name in ("steps", "measure_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.lr > 0 or self.warmup_steps < 0:
-            raise ValueError(f"need lr > 0 and warmup_steps >= 0, got {self.lr} and {self.warmup_steps}")
+        if not self.lr > 0 or not self.mlp_lr_factor > 0 or self.warmup_steps < 0:
+            raise ValueError(
+                "need lr > 0, mlp_lr_factor > 0 and warmup_steps >= 0, "
+                f"got {self.lr}, {self.mlp_lr_factor} and {self.warmup_steps}"
+            )
 
 
 @dataclass
@@ -115,7 +119,7 @@ class _Run:
         self.first = self.processes.rank == 0  # the process that measures and writes
         self.dtype = precision_dtype(config.precision, self.device)
         self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
+            _groups(model, config), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
         )
         self.step = self.tokens = 0
         self.seconds = 0.0
@@ -130,7 +134,7 @@ class _Run:
         tokens = self.batches(self.step)
         rows = self.processes.rows(tokens)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.lr * min(1.0, (self.step + 1) / max(1, self.config.warmup_steps))
+            group["lr"] = self.config.lr * group["share"] * min(1.0, (self.step + 1) / max(1, self.config.warmup_steps))
         loss = next_token_loss(self.model, rows.to(self.device), self.dtype)
         self.optimizer.zero_grad()
         loss.backward()
@@ -243,6 +247,14 @@ class _Run:
         self.step, self.tokens, self.seconds = state["counters"]
         self.losses = state["losses"]
         self.history = History(state["records"], state["snapshots"])
+
+
+def _groups(model: Transformer, config: TrainConfig) -> list[dict]:
+    """The parameters as the optimiser takes them; those of MLPs apart where they learn at a rate of their own."""
+    of_mlps = [weight for name, weight in model.named_parameters() if ".mlp." in name]
+    others = [weight for name, weight in model.named_parameters() if ".mlp." not in name]
+    groups = [{"params": others, "share": 1.0}, {"params": of_mlps, "share": config.mlp_lr_factor}]
+    return [group for group in groups if group["params"]]
 
 
 def next_token_loss(model: Transformer, tokens: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -58,6 +58,22 @@ def test_one_step_is_adamw_with_warmup_and_clipping():
         torch.testing.assert_close(model.state_dict()[name], weight, atol=1e-6, rtol=1e-5)
 
 
+def test_weights_of_mlps_may_learn_at_a_rate_of_their_own():
+    before = dict(make(d_mlp=24).named_parameters())
+    recipe = dict(steps=1, warmup_steps=0, lr=1e-2, weight_decay=0.0, measure_every=1)
+    moved = {}
+    for factor in (1.0, 0.1):
+        model = make(d_mlp=24)
+        train(model, DATA, TrainConfig(**recipe, mlp_lr_factor=factor))
+        moved[factor] = {name: weight.detach() - before[name] for name, weight in model.named_parameters()}
+    of_mlps = [name for name in before if ".mlp." in name]
+    assert len(of_mlps) == 2 * 4  # two maps with a bias each, in two layers
+    for name, change in moved[1.0].items():
+        factor = 0.1 if name in of_mlps else 1.0
+        torch.testing.assert_close(moved[0.1][name], factor * change, rtol=1e-3, atol=1e-6)
+        assert change.any()
+
+
 def test_the_same_seed_gives_the_same_run():
     one, two = make(), make()
     train(one, DATA, TrainConfig(**CONFIG))
@@ -220,7 +236,12 @@ def test_checked_files_are_whole_or_absent(tmp_path):
 
 @pytest.mark.parametrize(
     "changes, message",
-    [(dict(steps=0), "steps must be at least 1"), (dict(lr=0.0), "lr > 0"), (dict(measure_every=0), "measure_every")],
+    [
+        (dict(steps=0), "steps must be at least 1"),
+        (dict(lr=0.0), "lr > 0"),
+        (dict(mlp_lr_factor=0.0), "mlp_lr_factor > 0"),
+        (dict(measure_every=0), "measure_every"),
+    ],
 )
 def test_bad_configuration(changes, message):
     with pytest.raises(ValueError, match=message):

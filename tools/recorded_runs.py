@@ -41,7 +41,15 @@ CONTEXT = 512
 BATCH = 4
 EXAMPLES = 192  # of the validation text, for every measurement
 ABLATED_EXAMPLES = 48  # of these, for the ablations of every head
-RECIPE = TrainConfig(steps=2520, lr=4e-3, warmup_steps=100, measure_every=60, precision="auto", checkpoint_every=420)
+RECIPE = TrainConfig(
+    steps=2520,
+    lr=4e-3,
+    mlp_lr_factor=0.1,  # at the full rate of `lr`, models with MLPs form no induction head within these steps
+    warmup_steps=100,
+    measure_every=60,
+    precision="auto",
+    checkpoint_every=420,
+)
 
 
 @dataclass(frozen=True)
@@ -60,14 +68,19 @@ class Run:
         return layers + ", MLP" * self.mlp + ", smeared keys" * self.smeared
 
     @property
+    def lr(self) -> float:
+        """The learning rate: six layers diverge at that of the others."""
+        return RECIPE.lr if self.n_layers < 6 else 3e-3
+
+    @property
     def folder(self) -> Path:
         """Where its checkpoints are."""
         return Path("_build/recorded") / f"{self.name} {self.seed}".replace(",", "").replace(" ", "-")
 
 
-SERIES = [  # with this recipe 6 layers diverge, and so do 6 layers with MLPs
-    *(Run(n_layers) for n_layers in (1, 2, 3, 4, 5)),
-    *(Run(n_layers, mlp=True) for n_layers in (1, 2, 3)),
+SERIES = [
+    *(Run(n_layers) for n_layers in (1, 2, 3, 4, 5, 6)),
+    *(Run(n_layers, mlp=True) for n_layers in (1, 2, 3, 4, 5, 6)),
     *(Run(n_layers, smeared=True) for n_layers in (1, 2)),
     *(Run(2, seed) for seed in (1, 2, 3)),
     Run(1, 1),
@@ -96,10 +109,10 @@ def run_one(corpus_hash: str, run: Run) -> dict:
     )
     model = Transformer(config, seed=run.seed).to(best_device())
     validation = corpus.validation(examples=EXAMPLES, n_ctx=CONTEXT)
-    recipe = replace(RECIPE, keep_snapshots=run == KEPT)
+    recipe = replace(RECIPE, lr=run.lr, keep_snapshots=run == KEPT)
     history = train(model, corpus.batches(BATCH, CONTEXT, seed=run.seed), recipe, measurements(validation), run.folder)
     records = [{name: value for name, value in r.items() if name != "seconds"} for r in history.records]
-    made = {"name": run.name, "seed": run.seed, "model": config.to_dict(), "records": records}
+    made = {"name": run.name, "seed": run.seed, "model": config.to_dict(), "lr": run.lr, "records": records}
     made |= {"ablations": ablations(model, validation), "machine": machine()}
     return made | ({"weights": around_the_change(history)} if run == KEPT else {})
 
