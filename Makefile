@@ -5,7 +5,9 @@ BIN := .venv/bin
 THREADS ?= 2
 BOOK := _build/html/index.html
 PYTEST := $(BIN)/python -m pytest
-NBMAKE := $(PYTEST) --nbmake --nbmake-timeout=900 -p no:cacheprovider
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+SIDE_BY_SIDE := OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS)# one thread each: threads of several processes wait for one another
+NBMAKE := $(SIDE_BY_SIDE) --nbmake --nbmake-timeout=900 -p no:cacheprovider
 BOOK_SOURCES := _config.yml _toc.yml references.bib $(wildcard *.md api/*.md) $(wildcard chapters/*.md chapters/figures/*) \
   $(wildcard solutions/*.md) $(shell find course_lib tools benchmarks book_assets -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
@@ -74,16 +76,15 @@ spelling: .venv/ready ## misspelt words in pages, chapters, code and drawings
 	$(BIN)/codespell
 
 unit: .venv/ready ## tests of the library and the tools
-	$(PYTEST) -m "not book" tests
+	$(SIDE_BY_SIDE) -m "not book" tests
 
-# COURSE_RUNS keeps finished training runs, so that run-alone loads what run-notebooks has trained.
-run-notebooks: .venv/ready ## run every notebook where it is
-	rm -rf _build/runs
+# COURSE_RUNS keeps finished training runs: the build of the book trains, run-notebooks and run-alone load.
+run-notebooks: $(BOOK) ## run every notebook where it is
 	COURSE_RUNS=$(CURDIR)/_build/runs $(NBMAKE) chapters
 	COURSE_STRICT=passed $(NBMAKE) solutions
 	COURSE_STRICT=not_attempted $(NBMAKE) exercises
 
-run-alone: .venv/ready ## run every notebook alone in an empty folder with only the built wheel installed, as Colab does
+run-alone: $(BOOK) ## run every notebook alone in an empty folder with only the built wheel installed, as Colab does
 	$(BIN)/python -m tools.alone
 	COURSE_RUNS=$(CURDIR)/_build/runs $(NBMAKE) --nbmake-kernel=course-alone _alone/chapters
 	COURSE_STRICT=passed $(NBMAKE) --nbmake-kernel=course-alone _alone/solutions

@@ -27,7 +27,10 @@ def main() -> int:
     offline_assets.write(build / "assets" / "static")
     status.write(build / "assets" / "build.md")
     course_map.write(ROOT, build / "assets")
-    environment = os.environ | {"COURSE_STATIC": "1"}  # no kernel will be there when the pages are read
+    runs = build / "runs"  # emptied, so that every build trains its models; the tests of the notebooks load them
+    shutil.rmtree(runs, ignore_errors=True)
+    # no kernel will be there when the pages are read
+    environment = os.environ | {"COURSE_STATIC": "1", "COURSE_RUNS": str(runs)}
     done = subprocess.run([sys.executable, "-c", BUILD, "build", ".", *STRICT], cwd=ROOT, env=environment)
     if done.returncode:
         print_reports(build / "html" / "reports")
