@@ -6,6 +6,7 @@
   const folder = document.currentScript.src.replace(/[^/]*$/, "");
   const NARROW = 500; // px: below this, legends go under the plot
   const LEAST = 160; // px: a plot is not made narrower than this, its column scrolls instead
+  const LETTER = 6.6; // px: a letter of a title, on average
 
   let loading = null;
   const load = () => {
@@ -42,10 +43,32 @@
     return result;
   };
 
+  // Vega cuts a title that is longer than its drawing: break it into lines.
+  const inLines = (text, column) => {
+    const most = Math.max(10, Math.floor(column / LETTER));
+    if (typeof text !== "string" || text.length <= most) return text;
+    return text.split(" ").reduce((lines, word) => {
+      const last = lines[lines.length - 1];
+      if (last && last.length + 1 + word.length <= most) return [...lines.slice(0, -1), `${last} ${word}`];
+      return [...lines, word];
+    }, []);
+  };
+
+  const titled = (spec, column) => {
+    const { title } = spec;
+    const result = { ...spec };
+    if (isObject(title)) result.title = { ...title, text: inLines(title.text, column) };
+    else if (title) result.title = inLines(title, column);
+    for (const parts of ["hconcat", "vconcat", "concat"]) {
+      if (spec[parts]) result[parts] = spec[parts].map((part) => titled(part, column));
+    }
+    return result;
+  };
+
   const dressed = (spec, column) => {
     const legend = column < NARROW ? { legend: { orient: "bottom", columns: 2 } } : {};
     const config = merged(merged(merged(markDefaults, legend), spec.config ?? {}), pageColours);
-    return { ...spec, config, background: "transparent" };
+    return { ...titled(spec, column), config, background: "transparent" };
   };
 
   const narrower = (spec, excess) => {
