@@ -44,7 +44,7 @@ ABLATED_EXAMPLES = 48  # of these, for the ablations of every head
 RECIPE = TrainConfig(
     steps=2520,
     lr=4e-3,
-    mlp_lr_factor=0.1,  # at the full rate of `lr`, models with MLPs form no induction head within these steps
+    mlp_lr_factor=0.1,
     warmup_steps=100,
     measure_every=60,
     precision="auto",
@@ -60,17 +60,20 @@ class Run:
     seed: int = 0
     mlp: bool = False
     smeared: bool = False
+    full_rate: bool = False  # a control: MLPs that learn as fast as the rest form no induction head in these steps
 
     @property
     def name(self) -> str:
         """As charts show it: "2 layers, MLP"."""
         layers = "1 layer" if self.n_layers == 1 else f"{self.n_layers} layers"
-        return layers + ", MLP" * self.mlp + ", smeared keys" * self.smeared
+        return layers + ", MLP" * self.mlp + " at full rate" * self.full_rate + ", smeared keys" * self.smeared
 
     @property
-    def lr(self) -> float:
-        """The learning rate: six layers diverge at that of the others."""
-        return RECIPE.lr if self.n_layers < 6 else 3e-3
+    def recipe(self) -> TrainConfig:
+        """How it is trained. Six layers diverge at the learning rate of the others."""
+        lr = RECIPE.lr if self.n_layers < 6 else 3e-3
+        factor = 1.0 if self.full_rate else RECIPE.mlp_lr_factor
+        return replace(RECIPE, lr=lr, mlp_lr_factor=factor, keep_snapshots=self == KEPT)
 
     @property
     def folder(self) -> Path:
@@ -84,6 +87,7 @@ SERIES = [
     *(Run(n_layers, smeared=True) for n_layers in (1, 2)),
     *(Run(2, seed) for seed in (1, 2, 3)),
     Run(1, 1),
+    Run(2, mlp=True, full_rate=True),
     *(Run(n_layers, 1, smeared=True) for n_layers in (1, 2)),
 ]
 KEPT = Run(2)  # the run whose weights are shipped
@@ -109,10 +113,11 @@ def run_one(corpus_hash: str, run: Run) -> dict:
     )
     model = Transformer(config, seed=run.seed).to(best_device())
     validation = corpus.validation(examples=EXAMPLES, n_ctx=CONTEXT)
-    recipe = replace(RECIPE, lr=run.lr, keep_snapshots=run == KEPT)
-    history = train(model, corpus.batches(BATCH, CONTEXT, seed=run.seed), recipe, measurements(validation), run.folder)
+    batches = corpus.batches(BATCH, CONTEXT, seed=run.seed)
+    history = train(model, batches, run.recipe, measurements(validation), run.folder)
     records = [{name: value for name, value in r.items() if name != "seconds"} for r in history.records]
-    made = {"name": run.name, "seed": run.seed, "model": config.to_dict(), "lr": run.lr, "records": records}
+    made = {"name": run.name, "seed": run.seed, "model": config.to_dict(), "records": records}
+    made |= {"lr": run.recipe.lr, "mlp_lr_factor": run.recipe.mlp_lr_factor}
     made |= {"ablations": ablations(model, validation), "machine": machine()}
     return made | ({"weights": around_the_change(history)} if run == KEPT else {})
 
