@@ -1,4 +1,4 @@
-"""Exercises of chapter 6: agreement with `course_lib`, right answers written otherwise, and what the prompts promise."""
+"""Exercises of chapter 6: agreement with `course_lib`, right answers written otherwise, promises of the prompts."""
 
 from __future__ import annotations
 
