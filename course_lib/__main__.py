@@ -89,10 +89,14 @@ def _hint(options: argparse.Namespace) -> int:
 
 
 def _solution(options: argparse.Namespace) -> int:
-    from course_lib.grading import solution
+    from course_lib.grading import load, solution
 
-    shown = solution(options.exercise)
-    print(shown)
+    try:
+        load.find(options.exercise)
+    except ValueError as wrong:
+        print(wrong, file=sys.stderr)
+        return 2
+    print(solution(options.exercise))
     return 0
 
 
