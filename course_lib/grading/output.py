@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
@@ -32,6 +32,11 @@ class FirstLines:
         self._lines_cut += text.count("\n", len(shown))
         self._characters_cut += len(text) - len(shown)
         return len(text)
+
+    def writelines(self, texts: Iterable[str]) -> None:
+        """Write one text after the other."""
+        for text in texts:
+            self.write(text)
 
     def _room(self, text: str) -> int:
         """How many characters of the text may be shown."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from course_lib.grading.source import exercise_ids, fenced_blocks, read_cell
 
 _TITLE = re.compile(r"^# (?:Exercises \d+: )?(.+)$", re.MULTILINE)
-_HEADING = re.compile(r"^## (\d+\.\d+) (.+)$")
+_HEADING = re.compile(r"^## (\d+\.\d+) (.+)$", re.MULTILINE)
 _FACTS = re.compile(r"^\*Difficulty (\d) of 5, about (\d+) minutes\.\*$", re.MULTILINE)
 _MARKER = re.compile(r"^ *### (BEGIN|END) SOLUTION *$")
 
@@ -107,7 +107,7 @@ def _lines_and_cells(text: str) -> Iterator[tuple[str, str, frozenset[str]]]:
         end = start + len(body)  # the number of the closing fence; without a block, of this line
         if info.startswith("{code-cell}"):
             cell = read_cell(body, start)
-            yield "code", cell.code, cell.tags
+            yield "code", cell.code.strip("\n"), cell.tags
         elif lines[number - 1].startswith("+++"):
             yield "break", "", _tags_of_break(lines[number - 1])
         else:
