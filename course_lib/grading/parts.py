@@ -1,0 +1,70 @@
+"""A returned tuple or model next to the course's own, part by part: "`W_Q`: every number has the wrong sign"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from course_lib.grading import compare, properties, transforms, values
+from course_lib.grading.evidence import make_evidence
+from course_lib.grading.words import listed
+
+MAX_NAMES = 4
+
+
+def explain_parts(pairs: Sequence[tuple[Any, Any]], names: Sequence[str] = ()) -> str:
+    """What was done to each part that differs; empty unless every one of them is explained completely.
+
+    Args:
+        pairs: (expected, got) of the failing cases, as returned: tensors, numbers, tuples or models.
+        names: names of the members of a tuple.
+    """
+    wanted = [_parts(expected, names) for expected, _ in pairs]
+    came = [_parts(got, names) for _, got in pairs]
+    if None in (*wanted, *came) or len({tuple(parts) for parts in (*wanted, *came)}) != 1:
+        return ""
+    found: dict[str, list[str]] = {}
+    for name in wanted[0]:
+        sentence = _explain_part([(e[name], g[name]) for e, g in zip(wanted, came, strict=True)])
+        if sentence is None:
+            return ""
+        if sentence:
+            found.setdefault(sentence, []).append(name)
+    return " ".join(_with_names(sentence, parts, len(wanted[0])) for sentence, parts in found.items())
+
+
+def _explain_part(pairs: list[tuple[Tensor, Tensor]]) -> str | None:
+    """Empty for a part that is right in every case, None for one that nothing explains."""
+    evidence = make_evidence(pairs)
+    if evidence is None:
+        return None
+    differing = [pair for pair, wide in zip(pairs, evidence.pairs, strict=True) if not evidence.close(*wide)]
+    if not differing:
+        return ""
+    evidence = make_evidence(differing)
+    finders = (transforms.find_logarithm, properties.find_emptiness, transforms.find_transform)
+    return next((sentence for finder in finders if (sentence := finder(evidence))), None)
+
+
+def _parts(value: Any, names: Sequence[str]) -> dict[str, Tensor] | None:
+    """The tensors of a result by name; None where it holds anything else."""
+    if isinstance(value, nn.Module):
+        parts = dict(value.state_dict())
+    elif type(value) in (tuple, list):
+        given = names if len(names) == len(value) else [f"part {index}" for index in range(len(value))]
+        parts = dict(zip(given, value, strict=True))
+    else:
+        parts = {"": value}
+    if not all(values.is_dense(part) or type(part) in (int, float) for part in parts.values()):
+        return None
+    return {name: compare.as_tensor(part) for name, part in parts.items()}
+
+
+def _with_names(sentence: str, names: Sequence[str], n_parts: int) -> str:
+    shown = [f"`{name}`" for name in names[:MAX_NAMES]]
+    more = len(names) - len(shown)
+    every = "every part of your result" if n_parts > 1 else "your result"
+    which = every if len(names) == n_parts else listed([*shown, f"{more} more"] if more else shown)
+    return f"Compare {which} with the course's own answer. {sentence}"
