@@ -54,7 +54,7 @@ def over_parts(change: Callable[[Tensor], Any]) -> Callable[[Any], Any]:
         if isinstance(result, Tensor):
             return change(result.detach())
         if type(result) in (int, float):
-            value = change(torch.tensor(result))
+            value = change(torch.tensor(result, dtype=None if type(result) is int else torch.float64))
             plain = isinstance(value, Tensor) and value.ndim == 0 and value.dtype != torch.float16
             return value.item() if plain else value
         return result
@@ -119,7 +119,7 @@ def first_number(value: Tensor) -> Any:
 
 def add_noise(value: Tensor) -> Tensor:
     if value.is_floating_point():
-        return value + torch.rand(value.shape)
+        return value + torch.rand(value.shape) * (1 + value.abs())
     return value + torch.randint(1, 1000, value.shape)
 
 

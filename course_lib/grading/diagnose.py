@@ -68,19 +68,19 @@ def diagnose(exercise: Exercise, differences: Sequence[Difference]) -> Diagnosis
     return Diagnosis(GENERAL, sentence) if sentence else None
 
 
-def add_cases(found: Diagnosis | None, verdicts: Sequence[tuple[Case, bool]]) -> Diagnosis | None:
+def add_cases(found: Diagnosis | None, judged: Sequence[tuple[Case, bool]]) -> Diagnosis | None:
     """Say which cases pass, where an answer is right on some only and nothing better explains the others.
 
     Args:
         found: what `diagnose` has found in the failing cases; None also for an answer that raises.
-        verdicts: (case, passed) for every case, in order.
+        judged: (case, passed) for every case, in order.
     """
     if found is not None and (found.name != GENERAL or not properties.is_emptiness(found.sentence)):
         return found
-    numbered = [(number, case, passed) for number, (case, passed) in enumerate(verdicts, start=1)]
-    parts = [[(number, case) for number, case, passed in numbered if passed is side] for side in (True, False)]
-    sentences = (explain_cases(*parts), found.sentence if found else "")
-    return Diagnosis(GENERAL, " ".join(filter(None, sentences))) if any(sentences) else None
+    sentence = explain_cases(judged)
+    if not sentence:
+        return found
+    return Diagnosis(GENERAL, f"{sentence} {found.sentence}" if found else sentence)
 
 
 def _equals(exercise: Exercise, mutant: Mutant, difference: Difference) -> bool:
@@ -104,8 +104,9 @@ def _general(exercise: Exercise, differences: Sequence[Difference]) -> str:
     """
     compared = [(difference.expected_tensor, difference.got_tensor) for difference in differences]
     evidence = make_evidence(compared, exercise.tolerance, exercise.axes)
-    built = _explain_built(exercise, differences)
-    if built and not transforms.is_scale(built):
+    parts = _explain_parts(exercise, differences)
+    built = " ".join(f"Compare {which} with the course's own answer. {sentence}" for sentence, which in parts.items())
+    if not all(transforms.is_scale(sentence) for sentence in parts):
         return built
     return (_explain(evidence) if evidence else "") or built
 
@@ -120,8 +121,8 @@ def _explain(evidence: Evidence) -> str:
     return next((sentence for finder in finders if (sentence := finder(evidence))), "")
 
 
-def _explain_built(exercise: Exercise, differences: Sequence[Difference]) -> str:
+def _explain_parts(exercise: Exercise, differences: Sequence[Difference]) -> dict[str, str]:
     if exercise.measure is None:
-        return ""
+        return {}
     pairs = [(trusted_call(exercise.reference, difference.case), difference.got) for difference in differences]
     return explain_parts(pairs, exercise.returns)

@@ -27,6 +27,8 @@ class Evidence:
 
     def name(self, axis: int) -> str:
         """The axis in words."""
+        if axis < 0:
+            return "the last axis" if axis == -1 else f"axis {axis}"
         return self.axes[axis] if len(self.axes) == self.n_axes else f"axis {axis}"
 
     @property

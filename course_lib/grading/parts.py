@@ -14,8 +14,8 @@ from course_lib.grading.words import listed
 MAX_NAMES = 4
 
 
-def explain_parts(pairs: Sequence[tuple[Any, Any]], names: Sequence[str] = ()) -> str:
-    """What was done to each part that differs; empty unless every one of them is explained completely.
+def explain_parts(pairs: Sequence[tuple[Any, Any]], names: Sequence[str] = ()) -> dict[str, str]:
+    """What was done to the parts that differ, as {sentence: which parts}; empty unless each is explained completely.
 
     Args:
         pairs: (expected, got) of the failing cases, as returned: tensors, numbers, tuples or models.
@@ -24,28 +24,33 @@ def explain_parts(pairs: Sequence[tuple[Any, Any]], names: Sequence[str] = ()) -
     wanted = [_parts(expected, names) for expected, _ in pairs]
     came = [_parts(got, names) for _, got in pairs]
     if None in (*wanted, *came) or len({tuple(parts) for parts in (*wanted, *came)}) != 1:
-        return ""
+        return {}
+    differing = {
+        name: _differing([(e[name], g[name]) for e, g in zip(wanted, came, strict=True)]) for name in wanted[0]
+    }
+    differing = {name: some for name, some in differing.items() if some}
+    together = _explain([pair for some in differing.values() for pair in some]) if differing else ""
+    if together:
+        return {together: _in_words(list(differing), len(wanted[0]))}
     found: dict[str, list[str]] = {}
-    for name in wanted[0]:
-        sentence = _explain_part([(e[name], g[name]) for e, g in zip(wanted, came, strict=True)])
-        if sentence is None:
-            return ""
-        if sentence:
-            found.setdefault(sentence, []).append(name)
-    return " ".join(_with_names(sentence, parts, len(wanted[0])) for sentence, parts in found.items())
+    for name, some in differing.items():
+        sentence = _explain(some)
+        if not sentence:
+            return {}
+        found.setdefault(sentence, []).append(name)
+    return {sentence: _in_words(parts, len(wanted[0])) for sentence, parts in found.items()}
 
 
-def _explain_part(pairs: list[tuple[Tensor, Tensor]]) -> str | None:
-    """Empty for a part that is right in every case, None for one that nothing explains."""
+def _differing(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    return [pair for pair in pairs if not compare.compare(*pair).equal]
+
+
+def _explain(pairs: Sequence[tuple[Tensor, Tensor]]) -> str:
     evidence = make_evidence(pairs)
     if evidence is None:
-        return None
-    differing = [pair for pair, wide in zip(pairs, evidence.pairs, strict=True) if not evidence.close(*wide)]
-    if not differing:
         return ""
-    evidence = make_evidence(differing)
     finders = (transforms.find_logarithm, properties.find_emptiness, transforms.find_transform)
-    return next((sentence for finder in finders if (sentence := finder(evidence))), None)
+    return next((sentence for finder in finders if (sentence := finder(evidence))), "")
 
 
 def _parts(value: Any, names: Sequence[str]) -> dict[str, Tensor] | None:
@@ -62,9 +67,9 @@ def _parts(value: Any, names: Sequence[str]) -> dict[str, Tensor] | None:
     return {name: compare.as_tensor(part) for name, part in parts.items()}
 
 
-def _with_names(sentence: str, names: Sequence[str], n_parts: int) -> str:
+def _in_words(names: Sequence[str], n_parts: int) -> str:
+    if len(names) == n_parts:
+        return "every part of your result" if n_parts > 1 else "your result"
     shown = [f"`{name}`" for name in names[:MAX_NAMES]]
     more = len(names) - len(shown)
-    every = "every part of your result" if n_parts > 1 else "your result"
-    which = every if len(names) == n_parts else listed([*shown, f"{more} more"] if more else shown)
-    return f"Compare {which} with the course's own answer. {sentence}"
+    return listed([*shown, f"{more} more"] if more else shown)

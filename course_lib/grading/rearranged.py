@@ -47,7 +47,7 @@ _REDUCTIONS: tuple[tuple[Callable[[Tensor, int], Tensor], str], ...] = (
 
 
 def _added_axis(evidence: Evidence) -> str:
-    for axis in range(evidence.n_axes + 1):
+    for axis in range(max(evidence.n_axes + 1, 0)):
         if all(_repeats_along(evidence, expected, got, axis) for expected, got in evidence.pairs):
             return f"Your result repeats the right numbers along one more axis, axis {axis}: index it away."
     return ""
@@ -149,7 +149,10 @@ def _rest_is_right(evidence: Evidence, expected: Tensor, got: Tensor, axis: int,
 
 
 def _axes(evidence: Evidence) -> range:
-    return range(max(evidence.n_axes, 0))
+    """All axes; where cases differ in how many there are, those that all have, counted from the end."""
+    if evidence.n_axes >= 0:
+        return range(evidence.n_axes)
+    return range(-min(expected.ndim for expected, _ in evidence.pairs), 0)
 
 
 SHAPES: tuple[Callable[[Evidence], str], ...] = (_swapped_axes, _lost_axis, _added_axis)
