@@ -10,8 +10,13 @@ import torch
 from torch import Tensor
 
 from course_lib.grading import compare, properties, transforms, values
+from course_lib.grading.cases import explain_cases
+from course_lib.grading.evidence import Evidence, make_evidence
+from course_lib.grading.parts import explain_parts
 from course_lib.grading.run import standard_state
 from course_lib.grading.spec import Case, Exercise, Mutant
+
+GENERAL = "general"
 
 
 @dataclass(frozen=True)
@@ -59,12 +64,23 @@ def diagnose(exercise: Exercise, differences: Sequence[Difference]) -> Diagnosis
     for mutant in exercise.mutants:
         if all(_equals(exercise, mutant, difference) for difference in differences):
             return Diagnosis(mutant.name, mutant.sentence)
-    evidence = _evidence(exercise, differences)
-    if evidence is None:
-        return None
-    finders = (properties.find_emptiness, transforms.find_transform, properties.find_property)
-    sentence = next((sentence for finder in finders if (sentence := finder(evidence))), "")
-    return Diagnosis("general", sentence) if sentence else None
+    sentence = _general(exercise, differences)
+    return Diagnosis(GENERAL, sentence) if sentence else None
+
+
+def add_cases(found: Diagnosis | None, judged: Sequence[tuple[Case, bool]]) -> Diagnosis | None:
+    """Say which cases pass, where an answer is right on some only and nothing better explains the others.
+
+    Args:
+        found: what `diagnose` has found in the failing cases; None also for an answer that raises.
+        judged: (case, passed) for every case, in order.
+    """
+    if found is not None and (found.name != GENERAL or not properties.is_emptiness(found.sentence)):
+        return found
+    sentence = explain_cases(judged)
+    if not sentence:
+        return found
+    return Diagnosis(GENERAL, f"{sentence} {found.sentence}" if found else sentence)
 
 
 def _equals(exercise: Exercise, mutant: Mutant, difference: Difference) -> bool:
@@ -80,16 +96,33 @@ def _equals(exercise: Exercise, mutant: Mutant, difference: Difference) -> bool:
     return compare.compare(*seen, exercise.tolerance).equal
 
 
-def _evidence(exercise: Exercise, differences: Sequence[Difference]) -> transforms.Evidence | None:
-    pairs = [(difference.expected_tensor, difference.got_tensor) for difference in differences]
-    if any(side is None or side.is_complex() for pair in pairs for side in pair):
-        return None
-    whole = not pairs[0][0].is_floating_point()  # compared as float64 below, where the default would be loose
-    tolerance = None if whole else exercise.tolerance
-    tolerance = tolerance or compare.default_tolerance(pairs[0][0].dtype)
+def _general(exercise: Exercise, differences: Sequence[Difference]) -> str:
+    """What is wrong in the compared tensors; for a built thing, also in the returned ones beside the course's own.
 
-    def close(left: Tensor, right: Tensor) -> bool:
-        return left.shape == right.shape and compare.compare(left, right, tolerance).equal
+    Many built things are right, so the course's own is looked at only where a transform explains all of the
+    difference. A factor says little there, so it comes last.
+    """
+    compared = [(difference.expected_tensor, difference.got_tensor) for difference in differences]
+    evidence = make_evidence(compared, exercise.tolerance, exercise.axes)
+    parts = _explain_parts(exercise, differences)
+    built = " ".join(f"Compare {which} with the course's own answer. {sentence}" for sentence, which in parts.items())
+    if not all(transforms.is_scale(sentence) for sentence in parts):
+        return built
+    return (_explain(evidence) if evidence else "") or built
 
-    wide = [(expected.double(), got.double()) for expected, got in pairs]
-    return transforms.Evidence(wide, close, exercise.axes)
+
+def _explain(evidence: Evidence) -> str:
+    finders = (
+        transforms.find_logarithm,
+        properties.find_emptiness,
+        transforms.find_transform,
+        properties.find_property,
+    )
+    return next((sentence for finder in finders if (sentence := finder(evidence))), "")
+
+
+def _explain_parts(exercise: Exercise, differences: Sequence[Difference]) -> dict[str, str]:
+    if exercise.measure is None:
+        return {}
+    pairs = [(trusted_call(exercise.reference, difference.case), difference.got) for difference in differences]
+    return explain_parts(pairs, exercise.returns)

@@ -7,22 +7,29 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from course_lib.grading.transforms import Evidence
+from course_lib.grading.evidence import Evidence
 
 _ROUNDING = 1e-3
+_NAN = (
+    "Your result has NaN in it: 0 divided by 0, the logarithm of a negative number, "
+    "or a softmax over a row of which every entry is -inf."
+)
+_ZERO = "Every number of yours is 0: what should be filled in never was, or a mask removes everything."
 
 
 def find_emptiness(evidence: Evidence) -> str:
     """A sentence when the learner's numbers carry no information: NaN, or all zeros."""
     for expected, got in evidence.pairs:
-        if expected.isfinite().all() and got.isnan().any():
-            return (
-                "Your result has NaN in it: 0 divided by 0, the logarithm of a negative number, "
-                "or a softmax over a row of which every entry is -inf."
-            )
+        if got.isnan().any() and not expected.isnan().any():
+            return _NAN
     if all(got.numel() and not got.any() for _, got in evidence.pairs):
-        return "Every number of yours is 0: what should be filled in never was, or a mask removes everything."
+        return _ZERO
     return ""
+
+
+def is_emptiness(sentence: str) -> bool:
+    """True for a sentence of `find_emptiness`: it says what came, hardly why."""
+    return sentence.endswith((_NAN, _ZERO))
 
 
 def find_property(evidence: Evidence) -> str:

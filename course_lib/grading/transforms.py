@@ -5,109 +5,62 @@ Every finder takes an `Evidence` and returns a sentence that holds in all failin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-MIN_NUMBERS = 3  # fewer numbers than this fit an explanation by chance
-MAX_ROWS = 64
+from course_lib.grading.evidence import MIN_NUMBERS, Evidence
+from course_lib.grading.rearranged import LEFTOVERS, PLACES, SHAPES, extra_axis
 
-
-@dataclass(frozen=True)
-class Evidence:
-    """Pairs (expected, got) of all failing cases, in float64; `close` compares two tensors, shapes included."""
-
-    pairs: list[tuple[Tensor, Tensor]]
-    close: Callable[[Tensor, Tensor], bool]
-    axes: Sequence[str] = ()
-
-    def fits(self, change: Callable[[Tensor], Tensor]) -> bool:
-        """True when the change makes every expected tensor the one that came."""
-        return all(self.close(change(expected), got) for expected, got in self.pairs)
-
-    def name(self, axis: int) -> str:
-        """The axis in words."""
-        return self.axes[axis] if len(self.axes) == self.n_axes else f"axis {axis}"
-
-    @property
-    def n_axes(self) -> int:
-        """Axes of the expected tensors; -1 when the cases differ in that."""
-        counts = {expected.ndim for expected, _ in self.pairs}
-        return counts.pop() if len(counts) == 1 else -1
-
-    @property
-    def same_shape(self) -> bool:
-        """True when every pair agrees in shape."""
-        return all(expected.shape == got.shape for expected, got in self.pairs)
+Finder = Callable[[Evidence], str]
 
 
 def find_transform(evidence: Evidence) -> str:
     """The first general explanation that fits, or an empty string."""
-    enough = sum(got.numel() for _, got in evidence.pairs) >= MIN_NUMBERS
-    finders = _FINDERS if enough else (_extra_axis,)
+    finders = _FINDERS if evidence.enough else (extra_axis,)
     return next((sentence for finder in finders if (sentence := finder(evidence))), "")
 
 
-def _extra_axis(evidence: Evidence) -> str:
-    if evidence.same_shape or not all(evidence.close(e.squeeze(), g.squeeze()) for e, g in evidence.pairs):
-        return ""
-    more = evidence.pairs[0][1].ndim > evidence.pairs[0][0].ndim
-    return (
-        "The numbers are right, but your result has an axis of size 1 too many: `squeeze`, or index, it away."
-        if more
-        else "The numbers are right, but an axis of size 1 is missing: keep it (`keepdim=True`), or `unsqueeze` it."
-    )
+def find_logarithm(evidence: Evidence) -> str:
+    """A logarithm of what is wanted; to be asked before a NaN in it is taken for the whole story."""
+    return _simple_change(evidence, torch.log, "Yours is the logarithm of what is wanted.") if evidence.enough else ""
 
 
-def _swapped_axes(evidence: Evidence) -> str:
-    for first, second in combinations(range(max(evidence.n_axes, 0)), 2):
-        if evidence.fits(lambda expected, a=first, b=second: expected.transpose(a, b)):
-            return f"Your result is transposed: {evidence.name(first)} and {evidence.name(second)} have changed places."
-    return ""
+def is_scale(sentence: str) -> bool:
+    """True for a sentence of this module on a factor, which may be a matter of taste in a built thing."""
+    return sentence.startswith((_FACTOR, _FACTORS))
 
 
-def _shifted(evidence: Evidence) -> str:
-    if not evidence.same_shape:
-        return ""
-    for axis in range(max(evidence.n_axes, 0)):
-        for late in (True, False):
-            if all(_is_shifted(evidence, expected, got, axis, late) for expected, got in evidence.pairs):
-                side = "late" if late else "early"
-                return f"Your values stand one place too {side} along {evidence.name(axis)}: a shift by one."
-    return ""
-
-
-def _is_shifted(evidence: Evidence, expected: Tensor, got: Tensor, axis: int, late: bool) -> bool:
-    n = expected.shape[axis]
-    if n < MIN_NUMBERS:
-        return False
-    first, second = (value.narrow(axis, start, n - 1) for value, start in ((expected, 0), (expected, 1)))
-    moved = got.narrow(axis, 1 if late else 0, n - 1)
-    return evidence.close(first if late else second, moved) and not evidence.close(first, second)
-
-
-def _flipped(evidence: Evidence) -> str:
-    for axis in range(max(evidence.n_axes, 0)):
-        if evidence.fits(lambda expected, axis=axis: expected.flip(axis)):
-            return f"Your values run backwards along {evidence.name(axis)}."
-    return ""
+def varies(sentence: str) -> bool:
+    """True for a sentence on a factor that is not the same everywhere."""
+    return sentence.startswith(_FACTORS)
 
 
 def _simple_changes(evidence: Evidence) -> str:
-    return next((sentence for change, sentence in _CHANGES if evidence.fits(change)), "")
+    found = (_simple_change(evidence, change, sentence) for change, sentence in _CHANGES)
+    return next((sentence for sentence in found if sentence), "")
 
 
+def _simple_change(evidence: Evidence, change: Callable[[Tensor], Tensor], sentence: str) -> str:
+    some = any(got.isfinite().any() for _, got in evidence.pairs)  # NaN and infinity alone fit many changes
+    return sentence if some and evidence.fits(change) else ""
+
+
+_EXP = "Yours is exp of what is wanted: stay in log space."
 _CHANGES: tuple[tuple[Callable[[Tensor], Tensor], str], ...] = (
     (torch.neg, "Every number has the wrong sign."),
     (lambda expected: 1 - expected, "Yours is one minus what is wanted: the condition is the wrong way round."),
-    (torch.exp, "Yours is exp of what is wanted: stay in log space."),
+    (torch.exp, _EXP),
+    (lambda expected: torch.exp(expected.float()).double(), _EXP),  # infinite where float32 ends
     (torch.log, "Yours is the logarithm of what is wanted."),
     (torch.square, "Yours is the square of what is wanted."),
     (torch.sqrt, "Yours is the square root of what is wanted."),
     (torch.reciprocal, "Yours is one divided by what is wanted."),
+    (torch.trunc, "Your numbers are whole, the fractions are cut off: by `//`, `int` or `.long()`?"),
+    (torch.round, "Your numbers are rounded to whole ones."),
+    (torch.abs, "Yours is the absolute value of what is wanted: negative numbers have lost their sign."),
+    (torch.relu, "Negative numbers have become 0 in yours; they should stay."),
 )
 
 
@@ -117,17 +70,20 @@ def _scaled(evidence: Evidence) -> str:
     expected, got = (torch.cat([pair[side].flatten() for pair in evidence.pairs]) for side in (0, 1))
     factor = _factor(expected, got)
     if factor is not None and evidence.fits(lambda value: value * factor):
-        return f"Every number is {factor:.4g} times what is wanted{_known_factor(factor)}."
+        return f"{_FACTOR} {factor:.4g} times what is wanted{_known_factor(factor)}."
     factors = [_factor(expected, got) for expected, got in evidence.pairs]
     if None in factors or len(factors) < 2:
         return ""
     if all(evidence.close(e * factor, g) for (e, g), factor in zip(evidence.pairs, factors, strict=True)):
         listed = ", ".join(f"{factor:.4g}" for factor in factors)
         return (
-            f"Within a case all numbers are off by one factor, which differs from case to case ({listed}): "
+            f"{_FACTORS} off by one factor, which differs from case to case ({listed}): "
             "often a sum where a mean is wanted, or a division by the wrong size."
         )
     return ""
+
+
+_FACTOR, _FACTORS = "Every number is", "Within a case all numbers are"
 
 
 def _factor(expected: Tensor, got: Tensor) -> float | None:
@@ -143,6 +99,20 @@ def _known_factor(factor: float) -> str:
     return next((f" ({words})" for value, words in known.items() if abs(factor - value) < 1e-4), "")
 
 
+def _scaled_slices(evidence: Evidence) -> str:
+    return _slice_by_slice(
+        evidence, _slice_factors, "is off by its own factor: was something divided by the wrong size?"
+    )
+
+
+def _slice_factors(expected: Tensor, got: Tensor) -> Tensor | None:
+    """What the slices, rows of a matrix, would become; None with too few numbers to tell."""
+    if ((expected != 0).sum(dim=1) < MIN_NUMBERS).any():
+        return None
+    factors = (expected * got).sum(dim=1) / (expected * expected).sum(dim=1)
+    return expected * factors[:, None]
+
+
 def _offset(evidence: Evidence) -> str:
     if not evidence.same_shape:
         return ""
@@ -155,45 +125,51 @@ def _offset(evidence: Evidence) -> str:
     return ""
 
 
-def _reordered(evidence: Evidence) -> str:
-    if evidence.same_shape and all(_same_rows(evidence, expected, got) for expected, got in evidence.pairs):
-        return f"The right rows stand in another order along {evidence.name(0)}."
+def _offset_slices(evidence: Evidence) -> str:
+    return _slice_by_slice(
+        evidence,
+        _slice_offsets,
+        "is off by an amount of its own: was a mean or a normaliser not taken away?",
+    )
+
+
+def _slice_offsets(expected: Tensor, got: Tensor) -> Tensor | None:
+    if expected.shape[1] < MIN_NUMBERS:
+        return None
+    return expected + (got - expected).mean(dim=1, keepdim=True)
+
+
+def _slice_by_slice(evidence: Evidence, change: Callable[[Tensor, Tensor], Tensor | None], words: str) -> str:
+    """A sentence when one change for each index of an axis explains everything."""
+    if not evidence.same_shape or evidence.n_axes < 2:
+        return ""
+    if not all(side.numel() and side.isfinite().all() for pair in evidence.pairs for side in pair):
+        return ""
+    for axis in range(evidence.n_axes):
+        rows = [[side.movedim(axis, 0).flatten(1) for side in pair] for pair in evidence.pairs]
+        changed = [change(expected, got) for expected, got in rows]
+        if all(new is not None and evidence.close(new, got) for new, (_, got) in zip(changed, rows, strict=True)):
+            return f"Along {evidence.name(axis)}, each slice {words}"
     return ""
 
 
-def _same_rows(evidence: Evidence, expected: Tensor, got: Tensor) -> bool:
-    if expected.ndim == 0 or not 1 < len(expected) <= MAX_ROWS:
-        return False
-    left = list(range(len(got)))
-    for row in expected:
-        found = next((index for index in left if evidence.close(row, got[index])), None)
-        if found is None:
-            return False
-        left.remove(found)
-    return True
+def _up_to_sign(evidence: Evidence) -> str:
+    if not evidence.same_shape or not all(evidence.close(e.abs(), g.abs()) for e, g in evidence.pairs):
+        return ""
+    opposite = sum(int((e * g < 0).sum()) for e, g in evidence.pairs)
+    signed = sum(int((e != 0).sum()) for e, _ in evidence.pairs)
+    return f"The sizes are right, but {opposite} of {signed} numbers have the wrong sign." if opposite else ""
 
 
-def _diagonal(evidence: Evidence) -> str:
-    if evidence.same_shape and all(_differ_on_diagonal(evidence, *pair) for pair in evidence.pairs):
-        return "Only the main diagonal is wrong: a diagonal too many or too few (`diagonal=0`, `1` or `-1`?)."
-    return ""
-
-
-def _differ_on_diagonal(evidence: Evidence, expected: Tensor, got: Tensor) -> bool:
-    if expected.ndim < 2 or expected.shape[-1] != expected.shape[-2] or expected.shape[-1] < MIN_NUMBERS:
-        return False
-    on = torch.eye(expected.shape[-1], dtype=torch.bool)
-    return evidence.close(expected.masked_fill(on, 0.0), got.masked_fill(on, 0.0))
-
-
-_FINDERS: tuple[Callable[[Evidence], str], ...] = (
-    _extra_axis,
-    _swapped_axes,
+_FINDERS: tuple[Finder, ...] = (
+    extra_axis,
+    *SHAPES,
     _simple_changes,
     _scaled,
-    _shifted,
-    _flipped,
+    *PLACES,
     _offset,
-    _diagonal,
-    _reordered,
+    _up_to_sign,
+    _scaled_slices,
+    _offset_slices,
+    *LEFTOVERS,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -98,9 +99,7 @@ def mismatch(expected: Any, got: Any, name: str = "Your result", parts: Sequence
         return _tensor_mismatch(expected, got, name)
     if type(expected) in (float, int):
         number = type(got) in (float, int) or (is_tensor(got) and got.ndim == 0 and _kind(got) in ("float", "integer"))
-        return (
-            "" if number else f"{name} is {describe(got)}; wanted is a plain number.{_how_to_convert(got, number=True)}"
-        )
+        return "" if number else f"{name} is {describe(got)}; wanted is a plain number.{_how_to_get_a_number(got)}"
     return "" if type(got) is type(expected) else f"{name} is {describe(got)}; wanted is {describe(expected)}."
 
 
@@ -120,12 +119,22 @@ def _tensor_mismatch(expected: Tensor, got: Any, name: str) -> str:
     if not is_dense(got):
         return f"{name} is a tensor without ordinary storage ({got.layout}, {got.device}); wanted is a dense one."
     if got.shape != expected.shape:
-        reason = f"{name} has shape {list(got.shape)}; wanted is {list(expected.shape)}."
-        if len(got.shape) > 1 and got.shape == expected.shape[::-1]:
-            reason += " The axes stand in the opposite order."
-        return reason
+        return f"{name} has shape {list(got.shape)}; wanted is {list(expected.shape)}.{_compare_shapes(expected, got)}"
     if _kind(got) != _kind(expected):
         return f"{name} has dtype {_dtype_name(got.dtype)}; wanted is {_dtype_name(expected.dtype)}."
+    return ""
+
+
+def _compare_shapes(expected: Tensor, got: Tensor) -> str:
+    if got.ndim != expected.ndim:
+        n, more = abs(got.ndim - expected.ndim), got.ndim > expected.ndim
+        counted = "One axis" if n == 1 else f"{n} axes"
+        return f" {counted} too many." if more else f" {counted} too few."
+    if len(got.shape) > 1 and got.shape == expected.shape[::-1]:
+        return " The axes stand in the opposite order."
+    moved = [axis for axis in range(got.ndim) if got.shape[axis] != expected.shape[axis]]
+    if len(moved) == 2 and [got.shape[axis] for axis in moved] == [expected.shape[axis] for axis in reversed(moved)]:
+        return f" Axes {moved[0]} and {moved[1]} stand in the opposite order."
     return ""
 
 
@@ -145,16 +154,27 @@ def _forgotten(got: Any) -> str:
     return " Did you forget `return`?" if got is None else ""
 
 
-def _how_to_convert(got: Any, number: bool = False) -> str:
-    if got is None or number:
-        return _forgotten(got)
+def _how_to_convert(got: Any) -> str:
     if _is_array(got):
         return " Stay in torch, or end with `torch.from_numpy(...)`."
     if type(got) in (float, int):
         return " Leave out `.item()` or `float(...)`, so that the result stays a tensor."
-    if type(got) is list:
-        return " `torch.stack` makes one tensor out of a list of tensors."
-    return ""
+    if type(got) in (list, tuple):
+        plain = not any(isinstance(part, Tensor) for part in got)
+        return (
+            " `torch.tensor` makes a tensor out of a list of numbers."
+            if plain
+            else " `torch.stack` makes one tensor out of a list of tensors."
+        )
+    return _forgotten(got)
+
+
+def _how_to_get_a_number(got: Any) -> str:
+    if (_is_array(got) or is_dense(got)) and math.prod(got.shape) == 1:
+        return " `.item()` takes the one number out of it."
+    if type(got) in (list, tuple) and len(got) == 1:
+        return " `[0]` takes the one member out of it."
+    return _forgotten(got)
 
 
 def trusted(expected: Any, got: Any) -> Any:

@@ -21,6 +21,11 @@ def number(value: float | int) -> str:
     return f"{value:.4g}" if value % 1 else f"{value:.0f}"
 
 
+def listed(words: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
 def index_in_words(index: Sequence[int], axes: Sequence[str]) -> str:
     """An index with the names of its axes: "head 1, query_pos 3"; without names "[1, 3]"."""
     if not index:
