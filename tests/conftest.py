@@ -1,6 +1,7 @@
 """In tests every shape annotation of course_lib is enforced (beartype); learners' runs do not pay for that."""
 
 import os
+import tempfile
 
 import jaxtyping
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 jaxtyping.install_import_hook("course_lib", "beartype.beartype")
 os.environ.setdefault("COURSE_STATIC", "1")  # no progress bars in test output
+os.environ["COURSE_PROGRESS"] = os.path.join(tempfile.gettempdir(), f"course-tests-{os.getpid()}", "progress.jsonl")
 
 
 @pytest.fixture

@@ -58,6 +58,7 @@ def toy(**changes) -> Exercise:
             Mutant("sum", "You add up: take the `mean`.", lambda x: x.sum(dim=-1)),
             Mutant("columns", "You average over the rows.", lambda x: x.mean(dim=0)),
             Mutant("maximum", "You take the largest.", lambda x: x.max(dim=-1).values),
+            Mutant("minimum", "You take the smallest.", lambda x: x.min(dim=-1).values),
         ],
         hints=("first", "second with `code`", "third"),
         next_step="Onwards.",
@@ -627,6 +628,7 @@ def built(**changes) -> Exercise:
             Mutant("ones", "All ones.", lambda n: (torch.ones(n), torch.ones(n))),
             Mutant("twice", "Twice.", lambda n: (2 * torch.arange(1.0, n + 1), torch.ones(n))),
             Mutant("swapped", "Swapped.", lambda n: (torch.ones(n), torch.arange(1.0, n + 1))),
+            Mutant("zeros", "All zeros.", lambda n: (torch.zeros(n), torch.zeros(n))),
         ],
         measure=measure,
         axes=("left", "right"),
@@ -762,7 +764,7 @@ def test_pictures_of_odd_numbers_and_kinds():
         (dict(difficulty=6), "difficulty"),
         (dict(minutes=0), "minutes"),
         (dict(hints=("one",)), "hints must be 3 texts, got 1"),
-        (dict(mutants=()), "at least 3"),
+        (dict(mutants=()), "at least 4"),
     ],
 )
 def test_an_incomplete_exercise_is_refused(change, words):
@@ -817,7 +819,7 @@ tags: [spec, "hide-input"]
 ---
 exercise("98.1", "Double", double, difficulty=1, minutes=1,
     cases=lambda generator: [Case("one", dict(x=__import__("torch").rand(4, generator=generator)))],
-    mutants=[Mutant(str(n), str(n), lambda x, n=n: x * n) for n in (3, 4, 5)], hints=("a", "b", "c"), next_step="n")
+    mutants=[Mutant(str(n), str(n), lambda x, n=n: x * n) for n in (3, 4, 5, 6)], hints=("a", "b", "c"), next_step="n")
 ```
 ```{code-cell} ipython3
 :tags: [solution-only]

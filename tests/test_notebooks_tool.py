@@ -395,6 +395,12 @@ BAD_EXERCISES = {  # name: (text to replace in EXERCISE, its replacement, text o
         'check("3.2"',
         "without a spec cell",
     ),
+    "solution without spec": (
+        "The end.",
+        '```{code-cell} ipython3\nsolution("3.2")\n```',
+        'solution("3.2")',
+        "without a spec cell",
+    ),
     "hint without spec": (
         "The end.",
         '```{code-cell} ipython3\nhint("3.2")\n```',

@@ -13,7 +13,7 @@ from tools.nb_source import Cell, Report, Source, parse_code
 
 @dataclass(frozen=True)
 class Call:
-    """`check("3.1", function)`, `hint("3.1")` or `exercise("3.1", title, function, ...)` in a cell."""
+    """`check("3.1", function)`, `hint("3.1")`, `solution("3.1")` or `exercise("3.1", title, function, ...)`."""
 
     name: str
     exercise: str
@@ -76,7 +76,7 @@ def _check_functions(path: str, specs: list[Call], checks: dict[str, Call], defi
 
 
 def _check_shown(path: str, specs: list[Call], shown: list[Call], report: Report) -> None:
-    """Every check and hint needs an exercise, and an exercise has one check."""
+    """Every check, hint and solution needs an exercise, and an exercise has one check."""
     seen: dict[str, int] = {}
     for call in shown:
         if call.exercise not in {spec.exercise for spec in specs}:
@@ -115,7 +115,7 @@ def _calls(cell: Cell, path: str, report: Report) -> Iterator[Call]:
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
             continue
         name, line = node.func.id, cell.line + node.lineno - 1
-        if name not in ("check", "hint", "exercise"):
+        if name not in ("check", "hint", "solution", "exercise"):
             continue
         first = node.args[0] if node.args else None
         if not isinstance(first, ast.Constant) or not isinstance(first.value, str):

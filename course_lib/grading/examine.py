@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from io import StringIO
+from time import perf_counter
 from typing import Any
 
 from torch import Tensor
@@ -13,11 +12,13 @@ from torch import Tensor
 from course_lib.grading import compare, values
 from course_lib.grading.compare import Comparison
 from course_lib.grading.diagnose import Diagnosis, Difference, diagnose, measured, trusted_call
+from course_lib.grading.output import first_lines, silence
 from course_lib.grading.run import Failure, Outcome, run, standard_state
 from course_lib.grading.spec import Case, Exercise
 
 SEED = 0
-NOT_ATTEMPTED, WRONG, ERROR, PASSED = STATES = ("not attempted", "wrong", "error", "passed")
+STATES = ("not attempted", "wrong", "error", "too slow", "passed")
+NOT_ATTEMPTED, WRONG, ERROR, TOO_SLOW, PASSED = STATES
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Trial:
         notes: sentences on changed inputs and on results that change from call to call.
         compared: the tensors (expected, got) that were compared, measured ones included.
         comparison: how they differ.
+        reference_seconds: how long the reference took on this case, measured when the learner's function was too slow.
     """
 
     case: Case
@@ -44,6 +46,7 @@ class Trial:
     notes: tuple[str, ...] = ()
     compared: tuple[Tensor, Tensor] | None = None
     comparison: Comparison | None = None
+    reference_seconds: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -55,13 +58,20 @@ class Trial:
         """True when the result itself is wrong, in kind or in numbers."""
         return self.failure is None and (self.comparison is None or not self.comparison.equal)
 
+    @property
+    def too_slow(self) -> bool:
+        """True when the call took longer than the exercise allows."""
+        return self.failure is not None and self.failure.limit is not None
+
 
 @dataclass(frozen=True)
 class Verdict:
     """The state of an answer, with what the report needs to explain it.
 
     Attributes:
+        trials: the cases that were run; none after one that took too long.
         misuse: a sentence when what was handed in is no function, so that nothing was run.
+        n_cases: how many cases there are.
     """
 
     exercise: Exercise
@@ -70,6 +80,7 @@ class Verdict:
     trials: tuple[Trial, ...] = ()
     diagnosis: Diagnosis | None = None
     misuse: str = ""
+    n_cases: int = 0
 
     @property
     def failing(self) -> Trial | None:
@@ -93,18 +104,21 @@ def examine(exercise: Exercise, answer: Any, seed: int = SEED) -> Verdict:
     if not callable(answer):
         return Verdict(exercise, WRONG, seed, misuse=_misuse(exercise, answer))
     with standard_state():
-        trials = tuple(_try(exercise, answer, case, number) for number, case in enumerate(exercise.draw(seed), start=1))
+        cases = exercise.draw(seed)
+        with first_lines():
+            trials = tuple(_until_too_slow(exercise, answer, cases))
         state = _state(trials)
         differing = [_difference(trial) for trial in trials if trial.differs]
         diagnosis = diagnose(exercise, differing) if state == WRONG and differing else None
-    return Verdict(exercise, state, seed, trials, diagnosis)
+    return Verdict(exercise, state, seed, trials, diagnosis, n_cases=len(cases))
 
 
 def judge(exercise: Exercise, case: Case, number: int, first: Outcome, second: Outcome) -> Trial:
     """Judge two outcomes of the same case. Runs the reference, never the learner's code."""
     failure = first.failure or second.failure
     if failure is not None:
-        return Trial(case, number, failure=failure)
+        timed = None if failure.limit is None else _seconds_of_reference(exercise, case)
+        return Trial(case, number, failure=failure, reference_seconds=timed)
     expected, got = trusted_call(exercise.reference, case), first.value
     notes = tuple(f"Your function changes its input `{name}`: work on a copy of it." for name in first.mutated)
     problem = values.mismatch(expected, got, parts=exercise.returns)
@@ -134,10 +148,31 @@ def _raw_pair(exercise: Exercise, expected: Any, got: Any) -> tuple[Tensor, Tens
     return (compare.as_tensor(expected), compare.as_tensor(got)) if comparable else None
 
 
+def _seconds_of_reference(exercise: Exercise, case: Case) -> float:
+    """The shorter of two calls: the first one may still have to load something."""
+    times = []
+    for _ in range(2):
+        started = perf_counter()
+        trusted_call(exercise.reference, case)
+        times.append(perf_counter() - started)
+    return min(times)
+
+
+def _until_too_slow(exercise: Exercise, answer: Callable[..., Any], cases: list[Case]) -> Iterator[Trial]:
+    """The cases in order, up to the first that takes too long: nobody waits for the others."""
+    for number, case in enumerate(cases, start=1):
+        trial = _try(exercise, answer, case, number)
+        yield trial
+        if trial.too_slow:
+            return
+
+
 def _try(exercise: Exercise, answer: Callable[..., Any], case: Case, number: int) -> Trial:
-    first = run(answer, case.inputs, seed=1)
-    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):  # what it prints was seen once already
-        second = run(answer, case.inputs, seed=2)
+    first = run(answer, case.inputs, seed=1, seconds=exercise.seconds)
+    if first.failure and first.failure.limit is not None:
+        return judge(exercise, case, number, first, first)
+    with silence():  # what it prints was seen once already
+        second = run(answer, case.inputs, seed=2, seconds=exercise.seconds)
     return judge(exercise, case, number, first, second)
 
 
@@ -147,6 +182,8 @@ def _state(trials: tuple[Trial, ...]) -> str:
     failing = next((trial for trial in trials if not trial.passed), None)
     if failing is None:
         return PASSED
+    if failing.too_slow:
+        return TOO_SLOW
     return ERROR if failing.failure else WRONG
 
 

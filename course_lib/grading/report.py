@@ -8,12 +8,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from course_lib.grading import values
-from course_lib.grading.examine import ERROR, NOT_ATTEMPTED, PASSED, WRONG, Trial, Verdict
+from course_lib.grading.examine import ERROR, NOT_ATTEMPTED, PASSED, TOO_SLOW, WRONG, Trial, Verdict
 from course_lib.grading.picture import picture
 from course_lib.grading.words import index_in_words, inline_html, number
 
-# Blue, vermilion, orange and grey differ for every kind of colour vision; sign and word say the same.
-_LOOKS = {PASSED: ("✓", "#0072b2"), WRONG: ("✗", "#d55e00"), ERROR: ("!", "#e69f00"), NOT_ATTEMPTED: ("○", "#888888")}
+# Blue, vermilion, orange, purple and grey differ for every kind of colour vision; sign and word say the same.
+_LOOKS = {
+    PASSED: ("✓", "#0072b2"),
+    WRONG: ("✗", "#d55e00"),
+    ERROR: ("!", "#e69f00"),
+    TOO_SLOW: ("…", "#cc79a7"),
+    NOT_ATTEMPTED: ("○", "#888888"),
+}
+
+
+_FASTER = {
+    "while": "Most likely this `while` loop never ends: print what its condition looks at, in every round.",
+    "for": "Look at this loop: one tensor operation on the whole axis can do what it does place by place.",
+    "": "Call your function on a smaller input and time its parts: one of them repeats work that one operation can do.",
+}
 
 
 @dataclass(frozen=True)
@@ -21,7 +34,7 @@ class Report:
     """What `check` shows.
 
     Attributes:
-        state: "not attempted", "wrong", "error" or "passed".
+        state: "not attempted", "wrong", "error", "too slow" or "passed".
         points: pairs (label, sentence) in reading order: case, expected, yours, why, next.
         drawing: HTML of the picture, or empty; it stands before the last point.
         inputs: copies of what the failing case is made of, by name, to try by hand.
@@ -63,7 +76,7 @@ def make_report(verdict: Verdict) -> Report:
     """The report on a verdict."""
     exercise, trial = verdict.exercise, verdict.failing
     headline = f"Exercise {exercise.id}, {exercise.title}: {verdict.state}"
-    shown = trial if verdict.state in (WRONG, ERROR) else None
+    shown = trial if verdict.state in (WRONG, ERROR, TOO_SLOW) else None
     drawing = _draw(verdict, shown) if shown and verdict.state == WRONG else ""
     case = {**shown.case.inputs, **shown.case.held_out} if shown else {}
     inputs = {name: values.clone(value) for name, value in case.items()}
@@ -88,7 +101,7 @@ def _points(verdict: Verdict, trial: Trial | None) -> Iterator[tuple[str, str]]:
 def _case(verdict: Verdict, trial: Trial) -> str:
     inputs = ", ".join(f"`{name}`: {_input(value)}" for name, value in trial.case.inputs.items())
     listed = f" ({inputs})" if inputs else ""
-    return f"{trial.number} of {len(verdict.trials)}: {trial.case.description}{listed}; seed {verdict.seed}."
+    return f"{trial.number} of {verdict.n_cases}: {trial.case.description}{listed}; seed {verdict.seed}."
 
 
 def _input(value: Any) -> str:
@@ -97,6 +110,9 @@ def _input(value: Any) -> str:
 
 def _failure(trial: Trial) -> Iterator[tuple[str, str]]:
     failure = trial.failure
+    if trial.too_slow:
+        yield from _slowness(trial)
+        return
     where = "before your code ran" if failure.line_number is None else f"in line {failure.line_number} of your code"
     line = f": `{failure.line}`" if failure.line else ""
     yield "Error", f"{failure.kind} {where}{line}"
@@ -104,6 +120,22 @@ def _failure(trial: Trial) -> Iterator[tuple[str, str]]:
         yield "Message", failure.message
     if failure.kind == "SystemExit":
         yield "Why", "Your code ends the program (`exit`, `quit` or `sys.exit`). Use `return`."
+
+
+def _slowness(trial: Trial) -> Iterator[tuple[str, str]]:
+    failure, needed = trial.failure, trial.reference_seconds
+    yield (
+        "Too slow",
+        f"One call may take {number(failure.limit)} s, and yours takes longer. "
+        f"The course's own answer takes {_duration(needed)} on this case and this machine.",
+    )
+    if failure.line_number is not None:
+        line = f": `{failure.line}`" if failure.line else ""
+        yield "Line", f"Your code stood in line {failure.line_number}{line}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.2g} s" if seconds >= 0.5 else f"{number(float(f'{1000 * seconds:.2g}'))} ms"
 
 
 def _difference(verdict: Verdict, trial: Trial) -> Iterator[tuple[str, str]]:
@@ -162,6 +194,8 @@ def _next_step(verdict: Verdict, trial: Trial | None) -> str:
         return f"Write your answer into the function, then run its cell and this one. {ask} gives a nudge."
     if trial is None:
         return "Hand in the function and run the cell again."
+    if trial.too_slow:
+        return _FASTER[trial.failure.loop]
     keep = "`report = check(...)` keeps the inputs of this case in `report.inputs`"
     if trial.failure:
         return f"Print what goes into that line, shapes first; {keep}."

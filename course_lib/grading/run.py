@@ -14,15 +14,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 import torch
 
 from course_lib.grading import values
+from course_lib.grading.limit import Limit
+from course_lib.grading.spec import SECONDS
 
 MAX_MESSAGE = 500
 _DOES_NOTHING = {"RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"}
+_LOOPS = (ast.For, ast.While, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _GENERATED = ("<frozen", "<string>", "<@beartype")  # Python's own start, dataclass methods, checked functions
 _LIBRARIES = tuple(
     {str(Path(__file__).parents[1])} | {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}
@@ -39,6 +42,8 @@ class Failure:
         message: its text, cut at 500 characters.
         line_number: the line of the learner's own code, or None when the call did not get there.
         line: the source of that line, or empty.
+        limit: seconds, when the call took longer than that; else None.
+        loop: "for" or "while", when a call that took too long stood in such a loop; else empty.
     """
 
     attempted: bool
@@ -46,6 +51,8 @@ class Failure:
     message: str = ""
     line_number: int | None = None
     line: str = ""
+    limit: float | int | None = None
+    loop: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,24 +64,31 @@ class Outcome:
     mutated: tuple[str, ...] = ()
 
 
-def run(function: Callable[..., Any], inputs: Mapping[str, Any], seed: int = 0) -> Outcome:
+def run(
+    function: Callable[..., Any], inputs: Mapping[str, Any], seed: int = 0, seconds: float | int = SECONDS
+) -> Outcome:
     """Call the function on copies of the inputs, by position. What it prints goes through.
 
     `seed` sets the global generators of torch, random and numpy for the call; two calls with different seeds
     show whether an answer depends on them. All global state is put back afterwards.
+    `seconds` limits the call where `Limit.call` can: in the main thread, between two steps of Python.
 
     Raises:
         KeyboardInterrupt: the only exception that is not turned into a `Failure`.
     """
     given = {name: values.clone(value) for name, value in inputs.items()}
+    limit = Limit(seconds)
     with standard_state():
         _seed_everything(seed)
         try:
-            value = values.clone(function(*given.values()))
+            value = limit.call(function, given.values())
+            value = value if limit.expired else values.clone(value)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # SystemExit, and whatever a learner's code raises
-            return Outcome(failure=_failure(error))
+            return Outcome(failure=_too_slow(limit) if limit.expired else failure_of(error))
+    if limit.expired:
+        return Outcome(failure=_too_slow(limit))
     if value is None and (_does_nothing(function) or _has_placeholder(function)):
         return Outcome(failure=Failure(attempted=False))
     mutated = tuple(name for name, value in inputs.items() if not values.same(value, given[name]))
@@ -115,9 +129,10 @@ def _seed_everything(seed: int) -> None:
         sys.modules["numpy"].random.seed(seed)
 
 
-def _failure(error: BaseException) -> Failure:
+def failure_of(error: BaseException) -> Failure:
+    """How a call failed, with the deepest line of code that is neither a library's nor ours."""
     frames = list(_frames(error.__traceback__))
-    own = next((entry for entry in reversed(frames) if _is_the_learners(entry[0])), None)
+    own = next((entry for entry in reversed(frames) if _is_the_learners(entry[0].f_code)), None)
     stub = isinstance(error, NotImplementedError) and own is not None and own == frames[-1] and _raises_itself(*own)
     number = own[1] if own else None
     line = linecache.getline(own[0].f_code.co_filename, own[1]).strip() if own else ""
@@ -131,8 +146,30 @@ def _frames(traceback: TracebackType | None) -> Iterator[tuple[FrameType, int, i
         traceback = traceback.tb_next
 
 
-def _is_the_learners(frame: FrameType) -> bool:
-    return not frame.f_code.co_filename.startswith(_GENERATED + _LIBRARIES)
+def _is_the_learners(code: CodeType) -> bool:
+    return not code.co_filename.startswith(_GENERATED + _LIBRARIES)
+
+
+def _too_slow(limit: Limit) -> Failure:
+    own = [(code, number) for code, number in limit.stack if _is_the_learners(code)]
+    number = own[0][1] if own else None
+    line = linecache.getline(own[0][0].co_filename, number).strip() if own else ""
+    loop = next((found for place in own if (found := _loop_around(*place))), "")
+    return Failure(True, line_number=number, line=line[:MAX_MESSAGE], limit=limit.seconds, loop=loop)
+
+
+def _loop_around(code: CodeType, line_number: int) -> str:
+    """ "for" or "while": the innermost loop around a line; empty where there is none, or no source."""
+    try:
+        lines, first = inspect.getsourcelines(code)
+        tree = ast.parse(textwrap.dedent("".join(lines)))
+    except (OSError, TypeError, SyntaxError):
+        return ""
+    place = line_number - max(first, 1) + 1
+    loops = [node for node in ast.walk(tree) if isinstance(node, _LOOPS) and node.lineno <= place <= node.end_lineno]
+    if not loops:
+        return ""
+    return "while" if isinstance(max(loops, key=lambda node: node.lineno), ast.While) else "for"
 
 
 def _raises_itself(frame: FrameType, _line: int, last: int) -> bool:

@@ -27,10 +27,10 @@ class CodeCell:
 
 def code_cells(text: str) -> list[CodeCell]:
     """The code cells of a MyST notebook, in order."""
-    return [_cell(body, start) for info, body, start in _fenced_blocks(text) if info.startswith("{code-cell}")]
+    return [read_cell(body, start) for info, body, start in fenced_blocks(text) if info.startswith("{code-cell}")]
 
 
-def _fenced_blocks(text: str) -> Iterator[tuple[str, list[str], int]]:
+def fenced_blocks(text: str) -> Iterator[tuple[str, list[str], int]]:
     """Every outermost fenced block: what stands after the fence, its lines, and the number of the first of them."""
     fence, info, body, start = "", "", [], 0
     for number, line in enumerate(text.splitlines(), start=1):
@@ -45,7 +45,7 @@ def _fenced_blocks(text: str) -> Iterator[tuple[str, list[str], int]]:
             body.append(line)
 
 
-def _cell(body: list[str], start: int) -> CodeCell:
+def read_cell(body: list[str], start: int) -> CodeCell:
     """Splits the options at the head of a cell, `:tags: [...]` lines or a `---` block, from its code."""
     n_options = 0
     if body and body[0].strip() == "---":

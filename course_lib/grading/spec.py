@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 N_HINTS = 3
-MIN_MUTANTS = 3
+MIN_MUTANTS = 4
+SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class Exercise:
         tolerance: None takes the default of the expected dtype (`compare.default_tolerance`).
         axes: names of the axes of the compared tensor.
         returns: names of the parts of a returned tuple.
+        seconds: one call of the answer may take this long; a right one should need less than a fifth of it.
     """
 
     id: str
@@ -100,6 +102,7 @@ class Exercise:
     tolerance: Tolerance | None = None
     axes: Sequence[str] = ()
     returns: Sequence[str] = ()
+    seconds: float | int = SECONDS
 
     def __post_init__(self) -> None:
         for name in ("mutants", "hints", "axes", "returns"):
@@ -111,6 +114,8 @@ class Exercise:
                 f"exercise {self.id}: difficulty must be 1 to 5 and minutes at least 1, "
                 f"got {self.difficulty} and {self.minutes}"
             )
+        if not 0 < self.seconds < float("inf"):
+            raise ValueError(f"exercise {self.id}: seconds must be a finite number above 0, got {self.seconds}")
         if len(self.hints) != N_HINTS:
             raise ValueError(f"exercise {self.id}: hints must be {N_HINTS} texts, got {len(self.hints)}")
         names = {mutant.name for mutant in self.mutants}

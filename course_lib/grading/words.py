@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from html import escape
 
 _CODE = re.compile(r"`([^`\n]+)`")
+_BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
+_ROLE = re.compile(r"\{[\w:.-]+\}`([^`<]*?)\s*(?:<[^`>]*>)?`")
 
 
 def inline_html(text: str) -> str:
@@ -31,3 +33,27 @@ def index_in_words(index: Sequence[int], axes: Sequence[str]) -> str:
     if len(axes) != len(index):
         return f"[{', '.join(map(str, index))}]"
     return ", ".join(f"{name} {place}" for name, place in zip(axes, index, strict=True))
+
+
+def without_roles(text: str) -> str:
+    """MyST text with the words of its references in their place: "chapter 3" for {doc}`chapter 3 <...>`."""
+    return _ROLE.sub(r"\1", text)
+
+
+def markdown_html(text: str) -> str:
+    """Paragraphs and lists of Markdown, with code and bold words, as HTML; everything else as it stands, escaped."""
+    blocks = re.split(r"\n\s*\n", without_roles(text).strip())
+    return "".join(_block_html(block) for block in blocks if block)
+
+
+def _block_html(block: str) -> str:
+    if block.startswith("- "):
+        items = re.split(r"\n- ", block[2:])
+        return "<ul>" + "".join(f"<li>{_words_html(item)}</li>" for item in items) + "</ul>"
+    if block.startswith(("|", "    ", "```")):
+        return f"<pre>{escape(block)}</pre>"
+    return f"<p>{_words_html(block)}</p>"
+
+
+def _words_html(text: str) -> str:
+    return _BOLD.sub(r"<strong>\1</strong>", inline_html(text))
