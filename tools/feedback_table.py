@@ -90,7 +90,7 @@ def _try(exercise: Exercise, wrong: WrongAnswer) -> Trial:
     verdict = examine(limited, answer, SEED)
     report = make_report(verdict)
     by_mutant = _is_by_mutant(verdict)
-    said = " ".join(sentence for _, sentence in report.points)
+    said = " ".join(sentence for label, sentence in report.points if label not in ("Case", "Expected"))
     named = by_mutant or re.search(wrong.words, said) is not None
     return Trial(wrong.name, changes, wrong.state if changes else PASSED, report, named, by_mutant)
 
