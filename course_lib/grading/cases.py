@@ -53,13 +53,13 @@ def _limits(judged: Judged) -> Iterator[str]:
             yield f"Right where {what} is {_bound(right, min)}, not where it is {_bound(wrong, max)}."
 
 
-def _bound(found: Sequence[float], end: Callable[[Sequence[float]], float]) -> str:
+def _bound(found: Sequence[float | int], end: Callable[..., float | int]) -> str:
     if len(set(found)) == 1:
         return f"{found[0]:g}"
     return f"{end(found):g} or {'more' if end is min else 'less'}"
 
 
-def _quantities(case: Case) -> Iterator[tuple[str, float]]:
+def _quantities(case: Case) -> Iterator[tuple[str, float | int]]:
     """What a number can say about each input: its value, or its sizes."""
     for name, value in case.inputs.items():
         if isinstance(value, Tensor):

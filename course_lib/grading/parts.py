@@ -30,7 +30,7 @@ def explain_parts(pairs: Sequence[tuple[Any, Any]], names: Sequence[str] = ()) -
     }
     differing = {name: some for name, some in differing.items() if some}
     together = _explain([pair for some in differing.values() for pair in some]) if differing else ""
-    if together:
+    if together and not transforms.varies(together):
         return {together: _in_words(list(differing), len(wanted[0]))}
     found: dict[str, list[str]] = {}
     for name, some in differing.items():

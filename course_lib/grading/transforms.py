@@ -32,6 +32,11 @@ def is_scale(sentence: str) -> bool:
     return sentence.startswith((_FACTOR, _FACTORS))
 
 
+def varies(sentence: str) -> bool:
+    """True for a sentence on a factor that is not the same everywhere."""
+    return sentence.startswith(_FACTORS)
+
+
 def _simple_changes(evidence: Evidence) -> str:
     found = (_simple_change(evidence, change, sentence) for change, sentence in _CHANGES)
     return next((sentence for sentence in found if sentence), "")
