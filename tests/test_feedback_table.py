@@ -80,7 +80,7 @@ def toy(**changes) -> Exercise:
         cases=lambda generator: [
             Case(f"{n} rows", dict(x=torch.randn(n, 3, generator=generator) + 0.1)) for n in (2, 4, 5)
         ],
-        mutants=[Mutant(str(n), "A sentence.", lambda x, n=n: n * x) for n in (3, 4, 5)],
+        mutants=[Mutant(str(n), "A sentence.", lambda x, n=n: n * x) for n in (3, 4, 5, 6)],
         hints=("a", "b", "c"),
         next_step="Onwards.",
     )
