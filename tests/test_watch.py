@@ -86,7 +86,8 @@ def test_every_chapter_becomes_a_file_that_runs_untouched(path, tmp_path, monkey
     assert "{doc}" not in text and "### " not in text and "{admonition}" not in text
     for task in page.exercises:
         assert f"# ## {task.id} {task.title}\n" in text
-        assert f'check("{task.id}", ' in text and f'# hint("{task.id}")' in text
+        assert f'\ncheck("{task.id}", ' in text
+        assert f'\n# hint("{task.id}")  # in a terminal: python -m course_lib hint {task.id}\n' in text
     answers = [piece for piece in pages.pieces(path.read_text()) if "answer" in piece.tags]
     bodies = [line.strip() for answer in answers for line in answer.text.partition("### BEGIN")[2].splitlines()[1:-1]]
     assert not [line for line in bodies if len(line) > 40 and not line.startswith("#") and line in text]

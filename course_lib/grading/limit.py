@@ -61,9 +61,9 @@ class Limit:
             try:
                 return self._call(function, arguments)
             finally:
-                if sys.gettrace() == self._trace:
-                    sys.settrace(tracer)
                 self.expired |= limited and monotonic() - started > self.seconds
+                if self.expired:
+                    sys.settrace(tracer)
 
     def insist(self, frame: FrameType | None) -> None:
         """Raise `TooSlow` at the next line of this frame, or of those that called it, if the call still runs."""

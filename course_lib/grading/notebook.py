@@ -83,7 +83,8 @@ def hint(exercise_id: Any) -> Note:
     Raises:
         ValueError: an unknown id.
     """
-    number = min(_hints_given.get(exercise_id, 0) + 1, len(find(exercise_id).hints))
+    hints = find(exercise_id).hints
+    number = min(_hints_given.get(exercise_id, 0) + 1, len(hints))
     _hints_given[exercise_id] = number
     return nth_hint(exercise_id, number)
 

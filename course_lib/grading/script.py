@@ -16,6 +16,8 @@ from course_lib.grading.words import without_roles
 _HIDDEN = {"spec", "solution-only"}
 _CALLS = {"check", "hint", "progress", "solution"}
 _DROPDOWN = re.compile(r"^(`{3,}|:{3,})\{admonition\} (.+)\n:class: dropdown\n.*?^\1$", re.MULTILINE | re.DOTALL)
+_HELP = re.compile(r'^# (hint|solution)\("([\d.]+)"\).*$', re.MULTILINE)
+_IN_A_TERMINAL = r'# \1("\2")  # in a terminal: python -m course_lib \1 \2'
 _HEAD = """\
 # Write your answers into the functions below. This command checks them after every save (Ctrl-C ends it):
 #
@@ -60,7 +62,7 @@ def write_script(page: Page, folder: Path) -> Path:
 def _cell(piece: Piece, page: Page) -> str:
     if piece.kind == "code":
         code = as_stub(piece.text) if "answer" in piece.tags else piece.text
-        return f"# %%\n{code.strip()}\n"
+        return f"# %%\n{_HELP.sub(_IN_A_TERMINAL, code).strip()}\n"
     hidden = rf"*\2: folded away in exercises/{page.path.stem}.ipynb.*"
     text = without_roles(_DROPDOWN.sub(hidden, piece.text))
     return "# %% [markdown]\n" + "".join(f"# {line}".rstrip() + "\n" for line in text.split("\n"))
