@@ -211,8 +211,10 @@ WRONG_ANSWERS: tuple[WrongAnswer, ...] = (
     WrongAnswer("shifted by one", r"one place too (late|early) along", parts(shift)),
     WrongAnswer("last axis reversed", r"run backwards along|another order along", parts(reverse(-1))),
     WrongAnswer("batch order reversed", r"run backwards along|another order along", parts(reverse(0))),
-    WrongAnswer("an axis too many", r"too many|`\.item\(\)` takes", parts(lambda value: value[None])),
-    WrongAnswer("an axis too few", r"too few|axis is missing|axis of size 1 is missing", parts(drop_axis)),
+    WrongAnswer(
+        "an axis too many", r"ax[ie]s (of size 1 )?too many|`\.item\(\)` takes", parts(lambda value: value[None])
+    ),
+    WrongAnswer("an axis too few", r"ax[ie]s too few|axis (of size 1 )?is missing", parts(drop_axis)),
     # wrong numbers in the right places
     WrongAnswer("times 2.5", r"\d times what is wanted|off by (one|its own) factor", parts(lambda value: 2.5 * value)),
     WrongAnswer("negative", r"wrong sign|one minus", parts(negate)),
