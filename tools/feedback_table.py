@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
 
@@ -85,8 +85,9 @@ def _names(exercise: Exercise, function: object, name: str) -> bool:
 def _try(exercise: Exercise, wrong: WrongAnswer) -> Trial:
     cases = exercise.draw(SEED)
     answer = wrong.make(exercise, cases)
-    changes = is_wrong(exercise, answer, cases)
-    verdict = examine(exercise, answer, SEED)
+    changes = wrong.seconds is not None or is_wrong(exercise, answer, cases)
+    limited = exercise if wrong.seconds is None else replace(exercise, seconds=wrong.seconds)
+    verdict = examine(limited, answer, SEED)
     report = make_report(verdict)
     by_mutant = _is_by_mutant(verdict)
     said = " ".join(sentence for label, sentence in report.points if label not in ("Case", "Expected"))

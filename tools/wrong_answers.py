@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from course_lib.grading import Case, Exercise, compare, values
 from course_lib.grading.diagnose import measured
-from course_lib.grading.examine import ERROR, WRONG
+from course_lib.grading.examine import ERROR, TOO_SLOW, WRONG
 from course_lib.grading.run import standard_state
 
 Answer = Callable[..., Any]
@@ -32,12 +32,14 @@ class WrongAnswer:
         words: a regular expression that a report contains which says what was done.
         make: `make(exercise, cases)` gives the answer with the mistake.
         state: what an answer gets in which the mistake changes something.
+        seconds: the time limit under which it is tried; None keeps the exercise's own.
     """
 
     name: str
     words: str
     make: Callable[[Exercise, Sequence[Case]], Answer]
     state: str = WRONG
+    seconds: float | None = None
 
 
 # --- changes of a right result ----------------------------------------------------------------------------------
@@ -192,6 +194,11 @@ def misfit(result: Any) -> Any:
     return torch.zeros(3) + torch.zeros(4)
 
 
+def never_ends(*inputs: Any) -> None:
+    while True:
+        pass
+
+
 def always(action: Callable[[], Any]) -> Callable[[Exercise, Sequence[Case]], Answer]:
     return lambda exercise, cases: lambda *inputs: action()
 
@@ -235,6 +242,7 @@ WRONG_ANSWERS: tuple[WrongAnswer, ...] = (
     WrongAnswer("no such key", r"KeyError in line \d+ of your code: `", always(lambda: {}["pattern"]), ERROR),
     WrongAnswer("ends the program", r"ends the program", always(lambda: sys.exit(1)), ERROR),
     WrongAnswer("takes no argument", r"before your code ran", lambda exercise, cases: lambda: None, ERROR),
+    WrongAnswer("never ends", r"One call may take", lambda exercise, cases: never_ends, TOO_SLOW, 0.05),
 )
 
 
@@ -242,7 +250,10 @@ WRONG_ANSWERS: tuple[WrongAnswer, ...] = (
 
 
 def is_wrong(exercise: Exercise, answer: Answer, cases: Sequence[Case]) -> bool:
-    """True when the answer raises, changes an input, or gives in any of two calls what is not the right result."""
+    """True when the answer raises, changes an input, or gives in any of two calls what is not the right result.
+
+    It waits for the answer: not to be asked of one that never ends.
+    """
     with standard_state(), torch.no_grad():
         return any(_fails(exercise, answer, case) for case in cases)
 

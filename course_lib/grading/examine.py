@@ -11,7 +11,7 @@ from torch import Tensor
 
 from course_lib.grading import compare, values
 from course_lib.grading.compare import Comparison
-from course_lib.grading.diagnose import Diagnosis, Difference, diagnose, measured, trusted_call
+from course_lib.grading.diagnose import Diagnosis, Difference, add_cases, diagnose, measured, trusted_call
 from course_lib.grading.output import first_lines, silence
 from course_lib.grading.run import Failure, Outcome, run, standard_state
 from course_lib.grading.spec import Case, Exercise
@@ -110,6 +110,8 @@ def examine(exercise: Exercise, answer: Any, seed: int = SEED) -> Verdict:
         state = _state(trials)
         differing = [_difference(trial) for trial in trials if trial.differs]
         diagnosis = diagnose(exercise, differing) if state == WRONG and differing else None
+        if state == ERROR or (state == WRONG and differing):
+            diagnosis = add_cases(diagnosis, [(trial.case, trial.passed) for trial in trials])
     return Verdict(exercise, state, seed, trials, diagnosis, n_cases=len(cases))
 
 

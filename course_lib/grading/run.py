@@ -123,7 +123,9 @@ def _set_defaults(grad: bool, dtype: torch.dtype, device: torch.device) -> None:
 
 
 def _seed_everything(seed: int) -> None:
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed also writes down the call stack, for each device
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
     random.seed(seed)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(seed)
