@@ -70,8 +70,8 @@ class Run:
 
     @property
     def recipe(self) -> TrainConfig:
-        """How it is trained. Six layers diverge at the learning rate of the others."""
-        lr = RECIPE.lr if self.n_layers < 6 else 3e-3
+        """How it is trained. At the learning rate of the others, deep models diverge or form no head."""
+        lr = RECIPE.lr if self.n_layers < (4 if self.mlp else 6) else 3e-3
         factor = 1.0 if self.full_rate else RECIPE.mlp_lr_factor
         return replace(RECIPE, lr=lr, mlp_lr_factor=factor, keep_snapshots=self == KEPT)
 
