@@ -107,6 +107,7 @@ def test_a_peer_without_an_environment_stops_nobody(workers, monkeypatch):
 
 
 def test_a_peer_that_crashes_is_started_again_for_the_next_job(workers):
+    compare.measure(replace(job("forward"), peers=("course", "plain")), workers)  # both are running now
     workers.running["plain"].child.kill()
     workers.running["plain"].child.wait()
     found = compare.measure(replace(job("forward"), peers=("course", "plain")), workers)["peers"]
@@ -116,6 +117,7 @@ def test_a_peer_that_crashes_is_started_again_for_the_next_job(workers):
 
 
 def test_a_task_that_fails_leaves_its_worker_alive(workers):
+    compare.measure(replace(job("forward"), peers=("course",)), workers)
     child = workers.running["course"].child
     found = compare.measure(replace(job("forward"), precision="float32", task="nothing"), workers)["peers"]
     assert found["course"]["failed"] == "AttributeError: 'Course' object has no attribute 'nothing'"
