@@ -6,7 +6,7 @@
   const folder = document.currentScript.src.replace(/[^/]*$/, "");
   const NARROW = 500; // px: below this, legends go under the plot
   const LEAST = 160; // px: a plot is not made narrower than this, its column scrolls instead
-  const LETTER = 6.6; // px: a letter of a title, on average
+  const LETTER = 7.8; // px: a letter of a title, on average, with room for the axis beside the plot
 
   let loading = null;
   const load = () => {
