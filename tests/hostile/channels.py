@@ -1,5 +1,7 @@
 """Code that gets hold of the channel to the grader, whatever its number, and writes on it."""
 
+import textwrap
+
 from tests.hostile.entry import STOPPED, UNATTEMPTED, Entry, body, code
 
 SPOILT = STOPPED | UNATTEMPTED
@@ -15,42 +17,192 @@ def pipes():
 
 def channel(name: str, why: str, lines: str, after: str = "return right(pattern) - 1", **more: object) -> Entry:
     """Runs the lines once for each pipe or socket `fd` that is open, then answers wrong."""
-    inside = "\n".join(f"        {line}" for line in lines.strip().splitlines())
+    inside = textwrap.indent(textwrap.dedent(lines).strip(), " " * 8)
+    after = textwrap.dedent(after).strip()
     text = f"{PIPES}for fd in list(pipes()):\n    try:\n{inside}\n    except OSError: pass\n{after}"
     return body(f"channel_{name}", why, text, SPOILT, **more)
 
 
 FORGED = '{"state": "ok", "status": "ok", "points": 5, "passed": true, "score": 1, "outcomes": []}'
 ENTRIES = [
-    channel("forged_json", "writes a verdict of its own as a line of JSON", f"os.write(fd, {FORGED.encode()!r} + b'\\n')"),
-    channel("forged_sized", "writes a verdict behind its length, in every usual width", f"for n in (2, 4, 8):\n    for order in ('big', 'little'): os.write(fd, len({FORGED!r}).to_bytes(n, order) + {FORGED.encode()!r})"),
-    channel("length_max", "writes a length of 2 ** 64 - 1", "os.write(fd, b'\\xff' * 16)", "import time\ntime.sleep(60)"),
-    channel("length_2_63", "writes a length of 2 ** 63, in both orders", "os.write(fd, (1 << 63).to_bytes(8, 'little')); os.write(fd, (1 << 63).to_bytes(8, 'big'))"),
-    channel("length_1gb", "announces a gigabyte and sends it", "os.write(fd, (1 << 30).to_bytes(8, 'big') + b'x' * 64)\n[os.write(fd, bytes(1 << 20)) for _ in range(1 << 10)]"),
+    channel(
+        "forged_json",
+        "writes a verdict of its own as a line of JSON",
+        f"""
+        os.write(fd, {FORGED.encode()!r} + b'\\n')
+        """,
+    ),
+    channel(
+        "forged_sized",
+        "writes a verdict behind its length, in every usual width",
+        f"""
+        for n in (2, 4, 8):
+            for order in ('big', 'little'): os.write(fd, len({FORGED!r}).to_bytes(n, order) + {FORGED.encode()!r})
+        """,
+    ),
+    channel(
+        "length_max",
+        "writes a length of 2 ** 64 - 1",
+        "os.write(fd, b'\\xff' * 16)",
+        """
+        import time
+        time.sleep(60)
+        """,
+    ),
+    channel(
+        "length_2_63",
+        "writes a length of 2 ** 63, in both orders",
+        "os.write(fd, (1 << 63).to_bytes(8, 'little')); os.write(fd, (1 << 63).to_bytes(8, 'big'))",
+    ),
+    channel(
+        "length_1gb",
+        "announces a gigabyte and sends it",
+        """
+        os.write(fd, (1 << 30).to_bytes(8, 'big') + b'x' * 64)
+        [os.write(fd, bytes(1 << 20)) for _ in range(1 << 10)]
+        """,
+    ),
     channel("length_zero", "writes lengths of 0 for ever", "while True: os.write(fd, bytes(65536))"),
-    channel("length_negative", "writes a length below 0", "os.write(fd, (-1).to_bytes(8, 'big', signed=True)); os.write(fd, (-5).to_bytes(4, 'little', signed=True))"),
+    channel(
+        "length_negative",
+        "writes a length below 0",
+        "os.write(fd, (-1).to_bytes(8, 'big', signed=True)); os.write(fd, (-5).to_bytes(4, 'little', signed=True))",
+    ),
     channel("garbage", "writes random bytes", "os.write(fd, os.urandom(1 << 16))"),
     channel("garbage_forever", "writes random bytes without an end", "while True: os.write(fd, os.urandom(1 << 16))"),
-    channel("drip", "writes one byte at a time, so that a timer of each read never ends", "import time\nwhile True: os.write(fd, b'\\0'); time.sleep(0.05)"),
-    channel("drip_after_length", "announces a megabyte and sends one byte at a time", "import time\nos.write(fd, (1 << 20).to_bytes(8, 'big'))\nwhile True: os.write(fd, b' '); time.sleep(0.05)"),
-    channel("half", "writes half of something and ends", "os.write(fd, (100).to_bytes(8, 'big') + b'{')", "os._exit(0)"),
-    channel("half_open", "writes half of something; a child keeps the channel open", "os.write(fd, (100).to_bytes(8, 'big') + b'{')", "import time\nif os.fork() == 0: time.sleep(120)\nos._exit(0)"),
-    channel("close", "closes it and sleeps", "os.close(fd)", "import time\ntime.sleep(60)"),
+    channel(
+        "drip",
+        "writes one byte at a time, so that a timer of each read never ends",
+        """
+        import time
+        while True: os.write(fd, b'\\0'); time.sleep(0.05)
+        """,
+    ),
+    channel(
+        "drip_after_length",
+        "announces a megabyte and sends one byte at a time",
+        """
+        import time
+        os.write(fd, (1 << 20).to_bytes(8, 'big'))
+        while True: os.write(fd, b' '); time.sleep(0.05)
+        """,
+    ),
+    channel(
+        "half", "writes half of something and ends", "os.write(fd, (100).to_bytes(8, 'big') + b'{')", "os._exit(0)"
+    ),
+    channel(
+        "half_open",
+        "writes half of something; a child keeps the channel open",
+        "os.write(fd, (100).to_bytes(8, 'big') + b'{')",
+        """
+        import time
+        if os.fork() == 0: time.sleep(120)
+        os._exit(0)
+        """,
+    ),
+    channel(
+        "close",
+        "closes it and sleeps",
+        "os.close(fd)",
+        """
+        import time
+        time.sleep(60)
+        """,
+    ),
     channel("shut", "shuts it down and answers wrong", "socket.socket(fileno=os.dup(fd)).shutdown(socket.SHUT_RDWR)"),
     channel("dup_null", "puts /dev/null in its place", "null = os.open('/dev/null', os.O_RDWR); os.dup2(null, fd)"),
-    channel("dup_zero", "puts /dev/zero in its place, to read and to write", "zero = os.open('/dev/zero', os.O_RDWR); os.dup2(zero, fd)"),
-    channel("blocking", "makes it non-blocking and fills it", "os.set_blocking(fd, False)\nwhile True: os.write(fd, b'y' * 65536)"),
-    channel("read_job", "reads what the grader sends, and answers with that", "os.set_blocking(fd, False); data = os.read(fd, 1 << 20); os.write(fd, data)"),
-    channel("echo", "sends everything that comes back again, for ever", "while True: os.write(fd, os.read(fd, 1 << 16) or b'.')"),
-    channel("pass_descriptors", "sends descriptors until the other side has no more", "zero = os.open('/dev/zero', os.O_RDONLY)\nfor _ in range(200): socket.socket(fileno=os.dup(fd)).sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, zero.to_bytes(4, 'little') * 250)])"),
-    channel("pass_itself", "sends the channel through the channel", "for _ in range(20): socket.socket(fileno=os.dup(fd)).sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fd.to_bytes(4, 'little'))])"),
+    channel(
+        "dup_zero",
+        "puts /dev/zero in its place, to read and to write",
+        "zero = os.open('/dev/zero', os.O_RDWR); os.dup2(zero, fd)",
+    ),
+    channel(
+        "blocking",
+        "makes it non-blocking and fills it",
+        """
+        os.set_blocking(fd, False)
+        while True: os.write(fd, b'y' * 65536)
+        """,
+    ),
+    channel(
+        "read_job",
+        "reads what the grader sends, and answers with that",
+        "os.set_blocking(fd, False); data = os.read(fd, 1 << 20); os.write(fd, data)",
+    ),
+    channel(
+        "echo",
+        "sends everything that comes back again, for ever",
+        "while True: os.write(fd, os.read(fd, 1 << 16) or b'.')",
+    ),
+    channel(
+        "pass_descriptors",
+        "sends descriptors until the other side has no more",
+        """
+        zero = os.open('/dev/zero', os.O_RDONLY)
+        for _ in range(200): socket.socket(fileno=os.dup(fd)).sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, zero.to_bytes(4, 'little') * 250)])
+        """,
+    ),
+    channel(
+        "pass_itself",
+        "sends the channel through the channel",
+        "for _ in range(20): socket.socket(fileno=os.dup(fd)).sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fd.to_bytes(4, 'little'))])",
+    ),
     channel("urgent", "sends data out of band", "socket.socket(fileno=os.dup(fd)).send(b'!', socket.MSG_OOB)"),
-    channel("peer", "asks who is on the other side and kills it", "import struct, signal\npid = struct.unpack('3i', socket.socket(fileno=os.dup(fd)).getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]\nif pid > 1 and pid != os.getpid(): os.kill(pid, signal.SIGKILL)", wild=True),
-    channel("second_child", "answers in two processes at once", "pass", "os.fork()\nreturn right(pattern) - 1"),
-    channel("fork_returns", "forks; the child goes on as the worker, the parent ends", "pass", "if os.fork(): os._exit(0)\nreturn right(pattern) - 1"),
-    channel("sendfile", "sends a file of the grader through the channel", "source = os.open('@SECRET@', os.O_RDONLY); os.sendfile(fd, source, 0, 1 << 16)"),
-    body("channel_huge_dup", "moves every descriptor to the highest numbers", "import os\nfor fd in range(3, 64):\n    try: os.dup2(fd, 900 + fd); os.close(fd)\n    except OSError: pass\nreturn right(pattern) - 1", SPOILT),
-    body("channel_listen_stdin", "takes the input that others may need", "import os\nwhile os.read(0, 1 << 16): pass\nreturn right(pattern) - 1", SPOILT),
+    channel(
+        "peer",
+        "asks who is on the other side and kills it",
+        """
+        import struct, signal
+        pid = struct.unpack('3i', socket.socket(fileno=os.dup(fd)).getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+        if pid > 1 and pid != os.getpid(): os.kill(pid, signal.SIGKILL)
+        """,
+        wild=True,
+    ),
+    channel(
+        "second_child",
+        "answers in two processes at once",
+        "pass",
+        """
+        os.fork()
+        return right(pattern) - 1
+        """,
+    ),
+    channel(
+        "fork_returns",
+        "forks; the child goes on as the worker, the parent ends",
+        "pass",
+        """
+        if os.fork(): os._exit(0)
+        return right(pattern) - 1
+        """,
+    ),
+    channel(
+        "sendfile",
+        "sends a file of the grader through the channel",
+        "source = os.open('@SECRET@', os.O_RDONLY); os.sendfile(fd, source, 0, 1 << 16)",
+    ),
+    body(
+        "channel_huge_dup",
+        "moves every descriptor to the highest numbers",
+        """
+        import os
+        for fd in range(3, 64):
+            try: os.dup2(fd, 900 + fd); os.close(fd)
+            except OSError: pass
+        return right(pattern) - 1
+        """,
+        SPOILT,
+    ),
+    body(
+        "channel_listen_stdin",
+        "takes the input that others may need",
+        """
+        import os
+        while os.read(0, 1 << 16): pass
+        return right(pattern) - 1
+        """,
+        SPOILT,
+    ),
     code(
         "channel_encode_twice",
         "every reply goes out twice, then for ever",

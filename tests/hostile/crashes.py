@@ -4,13 +4,35 @@ from tests.hostile.entry import CRASHED, ERROR, STOPPED, TIMEOUT, WRONG, body, c
 
 BROKEN = CRASHED | ERROR
 ENTRIES = [
-    body("crash_null", "reads address 0", "import ctypes\nctypes.string_at(0)", BROKEN),
-    body("crash_write_none", "overwrites None", "import ctypes\nctypes.memset(id(None), 255, 32)\nreturn None", BROKEN | TIMEOUT | WRONG | frozenset({"unattempted"})),
+    body(
+        "crash_null",
+        "reads address 0",
+        """
+        import ctypes
+        ctypes.string_at(0)
+        """,
+        BROKEN,
+    ),
+    body(
+        "crash_write_none",
+        "overwrites None",
+        """
+        import ctypes
+        ctypes.memset(id(None), 255, 32)
+        return None
+        """,
+        BROKEN | TIMEOUT | WRONG | frozenset({"unattempted"}),
+    ),
     body("crash_recursion", "recursion without an end", "return previous_token_score(pattern)", ERROR | CRASHED),
     body(
         "crash_stack",
         "recursion with the limit taken away",
-        "import sys\nsys.setrecursionlimit(2 ** 31 - 1)\nf = lambda n: f(n + 1)\nf(0)",
+        """
+        import sys
+        sys.setrecursionlimit(2 ** 31 - 1)
+        f = lambda n: f(n + 1)
+        f(0)
+        """,
         BROKEN | frozenset({"oom"}) | TIMEOUT,
     ),
     body(
@@ -28,7 +50,10 @@ ENTRIES = [
     body(
         "crash_torch_storage",
         "resizes the input's storage away and reads it",
-        "pattern.untyped_storage().resize_(0)\nreturn pattern.sum()",
+        """
+        pattern.untyped_storage().resize_(0)
+        return pattern.sum()
+        """,
         STOPPED,
     ),
     body(
@@ -43,24 +68,111 @@ ENTRIES = [
     body(
         "crash_torch_set_data",
         "changes size and stride of the result under torch's feet",
-        "result = right(pattern)\nresult.untyped_storage().resize_(0)\nreturn result",
+        """
+        result = right(pattern)
+        result.untyped_storage().resize_(0)
+        return result
+        """,
         STOPPED,
     ),
     body(
         "crash_bytecode",
         "runs bytecode that is none",
-        "f = lambda: 0\nf.__code__ = f.__code__.replace(co_code=b'\\xff' * 64, co_stacksize=0)\nreturn f()",
+        """
+        f = lambda: 0
+        f.__code__ = f.__code__.replace(co_code=b'\\xff' * 64, co_stacksize=0)
+        return f()
+        """,
         BROKEN | TIMEOUT | WRONG,
     ),
-    body("crash_threads_off", "asks torch for a million threads", "torch.set_num_threads(1_000_000)\nreturn torch.ones(2000, 2000).exp().sum() * 0 - 1", STOPPED),
-    body("crash_default_device", "leaves the default device on meta", "torch.set_default_device('meta')\nreturn torch.ones(pattern.shape[1])", BROKEN | WRONG),
-    body("crash_default_dtype", "leaves a default dtype of half", "torch.set_default_dtype(torch.float16)\nreturn torch.ones(pattern.shape[1])", WRONG),
-    body("crash_no_grad", "switches gradients off for good", "torch.set_grad_enabled(False)\ntorch.inference_mode(True).__enter__()\nreturn right(pattern) - 1", WRONG | ERROR),
-    body("crash_free_modules", "clears sys.modules", "import sys\nsys.modules.clear()\nreturn right(pattern) - 1", STOPPED),
-    body("crash_builtins", "deletes every builtin", "import builtins\nvars(builtins).clear()\nreturn right(pattern) - 1", STOPPED),
-    body("crash_gc", "clears every dictionary that the collector knows", "import gc\nfor thing in gc.get_objects():\n    if type(thing) is dict: thing.clear()\nreturn 0", STOPPED),
-    body("crash_close_all", "closes every descriptor", "import os\nos.closerange(0, 4096)\nreturn right(pattern) - 1", STOPPED),
-    body("crash_chdir", "goes to a folder that it then cannot leave", "import os\nos.chdir('/proc/self')\nreturn right(pattern) - 1", STOPPED),
+    body(
+        "crash_threads_off",
+        "asks torch for a million threads",
+        """
+        torch.set_num_threads(1_000_000)
+        return torch.ones(2000, 2000).exp().sum() * 0 - 1
+        """,
+        STOPPED,
+    ),
+    body(
+        "crash_default_device",
+        "leaves the default device on meta",
+        """
+        torch.set_default_device('meta')
+        return torch.ones(pattern.shape[1])
+        """,
+        BROKEN | WRONG,
+    ),
+    body(
+        "crash_default_dtype",
+        "leaves a default dtype of half",
+        """
+        torch.set_default_dtype(torch.float16)
+        return torch.ones(pattern.shape[1])
+        """,
+        WRONG,
+    ),
+    body(
+        "crash_no_grad",
+        "switches gradients off for good",
+        """
+        torch.set_grad_enabled(False)
+        torch.inference_mode(True).__enter__()
+        return right(pattern) - 1
+        """,
+        WRONG | ERROR,
+    ),
+    body(
+        "crash_free_modules",
+        "clears sys.modules",
+        """
+        import sys
+        sys.modules.clear()
+        return right(pattern) - 1
+        """,
+        STOPPED,
+    ),
+    body(
+        "crash_builtins",
+        "deletes every builtin",
+        """
+        import builtins
+        vars(builtins).clear()
+        return right(pattern) - 1
+        """,
+        STOPPED,
+    ),
+    body(
+        "crash_gc",
+        "clears every dictionary that the collector knows",
+        """
+        import gc
+        for thing in gc.get_objects():
+            if type(thing) is dict: thing.clear()
+        return 0
+        """,
+        STOPPED,
+    ),
+    body(
+        "crash_close_all",
+        "closes every descriptor",
+        """
+        import os
+        os.closerange(0, 4096)
+        return right(pattern) - 1
+        """,
+        STOPPED,
+    ),
+    body(
+        "crash_chdir",
+        "goes to a folder that it then cannot leave",
+        """
+        import os
+        os.chdir('/proc/self')
+        return right(pattern) - 1
+        """,
+        STOPPED,
+    ),
     code(
         "crash_metaclass",
         "a class that cannot be made, shown or asked",

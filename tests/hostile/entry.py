@@ -102,7 +102,14 @@ def notebook(cells: Sequence[str], **metadata: object) -> dict:
     """A plain notebook with these code cells."""
     kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     made = [
-        {"cell_type": "code", "id": f"cell-{number}", "metadata": {}, "execution_count": None, "outputs": [], "source": code}
+        {
+            "cell_type": "code",
+            "id": f"cell-{number}",
+            "metadata": {},
+            "execution_count": None,
+            "outputs": [],
+            "source": code,
+        }
         for number, code in enumerate(cells)
     ]
     return {"cells": made, "metadata": kernel | metadata, "nbformat": 4, "nbformat_minor": 5}
@@ -113,12 +120,15 @@ def as_bytes(cells: Sequence[str], **metadata: object) -> bytes:
     return json.dumps(notebook(cells, **metadata)).encode()
 
 
-def code(name: str, why: str, source: str, states: frozenset[str], **more: object) -> Entry:
-    """A notebook of this code; `# %%` begins a new cell, `@ROOT@` and the like stand for what `Scene` holds."""
-    cells = ["import torch\nfrom torch import Tensor", *textwrap.dedent(source).strip().split("# %%\n")]
+def code(name: str, why: str, source: str, states: frozenset[str], before: str = "", **more: object) -> Entry:
+    """A notebook of this code; `# %%` begins a new cell, `@ROOT@` and the like stand for what `Scene` holds.
+
+    `before` is a cell that comes first.
+    """
+    cells = ["import torch\nfrom torch import Tensor", before.strip(), *textwrap.dedent(source).strip().split("# %%\n")]
 
     def write(path: Path, scene: Scene) -> None:
-        path.write_bytes(as_bytes([scene.fill(cell) for cell in cells]))
+        path.write_bytes(as_bytes([scene.fill(cell) for cell in cells if cell]))
 
     return Entry(name, why, write, states, **more)
 
@@ -140,7 +150,9 @@ def gain(name: str, why: str, source: str, states: frozenset[str] = STOPPED, **m
     return code(name, why, text, states, **more)
 
 
-def raw(name: str, why: str, content: bytes | Callable[[Scene], bytes], states: frozenset[str] = INVALID, **more: object) -> Entry:
+def raw(
+    name: str, why: str, content: bytes | Callable[[Scene], bytes], states: frozenset[str] = INVALID, **more: object
+) -> Entry:
     """A file of these bytes."""
 
     def write(path: Path, scene: Scene) -> None:

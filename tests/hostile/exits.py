@@ -17,23 +17,72 @@ def _kill(number: int) -> Entry:
     return body(
         f"exit_signal_{number:02}",
         f"sends itself signal {number}",
-        f"import os\nos.kill(os.getpid(), {int(number)})\nreturn right(pattern) - 1",
+        f"""
+        import os
+        os.kill(os.getpid(), {int(number)})
+        return right(pattern) - 1
+        """,
         STOPPED,
     )
 
 
 ENTRIES = [
-    body("exit_os_exit_0", "ends with status 0", "import os\nos._exit(0)", QUIT),
-    body("exit_os_exit_1", "ends with status 1", "import os\nos._exit(1)", QUIT),
-    body("exit_sys_exit", "sys.exit(0)", "import sys\nsys.exit(0)", QUIT),
+    body(
+        "exit_os_exit_0",
+        "ends with status 0",
+        """
+        import os
+        os._exit(0)
+        """,
+        QUIT,
+    ),
+    body(
+        "exit_os_exit_1",
+        "ends with status 1",
+        """
+        import os
+        os._exit(1)
+        """,
+        QUIT,
+    ),
+    body(
+        "exit_sys_exit",
+        "sys.exit(0)",
+        """
+        import sys
+        sys.exit(0)
+        """,
+        QUIT,
+    ),
     body("exit_system_exit", "raises SystemExit with a tensor", "raise SystemExit(right(pattern))", QUIT),
     body("exit_quit", "calls quit()", "quit()", QUIT),
     body("exit_keyboard", "raises KeyboardInterrupt, which would stop the grader", "raise KeyboardInterrupt", QUIT),
     body("exit_generator", "raises GeneratorExit", "raise GeneratorExit", QUIT),
     body("exit_stop_iteration", "raises StopIteration", "raise StopIteration(right(pattern))", QUIT),
-    body("exit_group", "raises a group of system exits", "raise BaseExceptionGroup('all', [SystemExit(0), KeyboardInterrupt()])", QUIT),
-    body("exit_abort", "aborts", "import os\nos.abort()", QUIT),
-    body("exit_exec_true", "becomes /bin/true", "import os\nos.execv('/bin/true', ['true'])", QUIT),
+    body(
+        "exit_group",
+        "raises a group of system exits",
+        "raise BaseExceptionGroup('all', [SystemExit(0), KeyboardInterrupt()])",
+        QUIT,
+    ),
+    body(
+        "exit_abort",
+        "aborts",
+        """
+        import os
+        os.abort()
+        """,
+        QUIT,
+    ),
+    body(
+        "exit_exec_true",
+        "becomes /bin/true",
+        """
+        import os
+        os.execv('/bin/true', ['true'])
+        """,
+        QUIT,
+    ),
     body(
         "exit_exec_shell",
         "becomes a shell that writes to every descriptor",
@@ -46,26 +95,111 @@ ENTRIES = [
         """,
         QUIT | TIMEOUT,
     ),
-    body("exit_exec_python", "becomes a new interpreter that answers nothing", "import os, sys\nos.execv(sys.executable, [sys.executable, '-c', 'import time; time.sleep(60)'])", QUIT | TIMEOUT),
-    body("exit_thread_exit", "ends the process from a thread", "import os, threading, time\nthreading.Timer(0.1, lambda: os._exit(0)).start()\ntime.sleep(60)", QUIT),
-    body("exit_pthread", "ends only the main thread", "import ctypes\nctypes.CDLL(None).pthread_exit(None)", QUIT | TIMEOUT),
-    body("exit_after_answer", "answers wrong, then ends with 0 at exit", "import atexit, os\natexit.register(os._exit, 0)\nreturn right(pattern) - 1", STOPPED),
+    body(
+        "exit_exec_python",
+        "becomes a new interpreter that answers nothing",
+        """
+        import os, sys
+        os.execv(sys.executable, [sys.executable, '-c', 'import time; time.sleep(60)'])
+        """,
+        QUIT | TIMEOUT,
+    ),
+    body(
+        "exit_thread_exit",
+        "ends the process from a thread",
+        """
+        import os, threading, time
+        threading.Timer(0.1, lambda: os._exit(0)).start()
+        time.sleep(60)
+        """,
+        QUIT,
+    ),
+    body(
+        "exit_pthread",
+        "ends only the main thread",
+        """
+        import ctypes
+        ctypes.CDLL(None).pthread_exit(None)
+        """,
+        QUIT | TIMEOUT,
+    ),
+    body(
+        "exit_after_answer",
+        "answers wrong, then ends with 0 at exit",
+        """
+        import atexit, os
+        atexit.register(os._exit, 0)
+        return right(pattern) - 1
+        """,
+        STOPPED,
+    ),
     body(
         "exit_second_call",
         "right at the first call, gone at the second",
-        "import os\nn = previous_token_score.__dict__.setdefault('n', [0]); n[0] += 1\nif n[0] > 1: os._exit(0)\nreturn right(pattern)",
+        """
+        import os
+        n = previous_token_score.__dict__.setdefault('n', [0]); n[0] += 1
+        if n[0] > 1: os._exit(0)
+        return right(pattern)
+        """,
         QUIT,
     ),
     body(
         "exit_last_call",
         "right in every call but the last, then gone",
-        "import os\nn = previous_token_score.__dict__.setdefault('n', [0]); n[0] += 1\nif n[0] > 7: os._exit(0)\nreturn right(pattern)",
+        """
+        import os
+        n = previous_token_score.__dict__.setdefault('n', [0]); n[0] += 1
+        if n[0] > 7: os._exit(0)
+        return right(pattern)
+        """,
         QUIT,
     ),
-    code("exit_in_cell", "ends while the cells run", "import os\nSTART = os._exit(0)\ndef previous_token_score(pattern): return START", QUIT),
-    code("exit_in_default", "ends in a default argument", "import os\ndef previous_token_score(pattern, n=os._exit(0)): return pattern", QUIT),
-    code("exit_in_annotation", "ends in an annotation", "import os\ndef previous_token_score(pattern: os._exit(0)): return pattern", QUIT | frozenset({"wrong"})),
-    code("exit_error_in_cell", "an error while the cells run", "START = 1 / 0\ndef previous_token_score(pattern): return START", ERROR),
-    code("exit_import_missing", "a package that is not here", "import no_such_package_at_all\ndef previous_token_score(pattern): return no_such_package_at_all.f(pattern)", ERROR),
+    code(
+        "exit_in_cell",
+        "ends while the cells run",
+        """
+        import os
+        START = os._exit(0)
+        def previous_token_score(pattern): return START
+        """,
+        QUIT,
+    ),
+    code(
+        "exit_in_default",
+        "ends in a default argument",
+        """
+        import os
+        def previous_token_score(pattern, n=os._exit(0)): return pattern
+        """,
+        QUIT,
+    ),
+    code(
+        "exit_in_annotation",
+        "ends in an annotation",
+        """
+        import os
+        def previous_token_score(pattern: os._exit(0)): return pattern
+        """,
+        QUIT | frozenset({"wrong"}),
+    ),
+    code(
+        "exit_error_in_cell",
+        "an error while the cells run",
+        """
+        START = 1 / 0
+        def previous_token_score(pattern): return START
+        """,
+        ERROR,
+    ),
+    code(
+        "exit_import_missing",
+        "a package that is not here",
+        """
+        import no_such_package_at_all
+        def previous_token_score(pattern): return no_such_package_at_all.f(pattern)
+        """,
+        ERROR,
+    ),
     *[_kill(number) for number in DEADLY],
 ]

@@ -112,20 +112,93 @@ ENTRIES = [
     code(
         "impostor_answer_twice",
         "two answers; the last one is wrong",
-        "def previous_token_score(pattern): return pattern.diagonal(offset=-1, dim1=-2, dim2=-1).mean(dim=(0, -1))\n# %%\ndef previous_token_score(pattern): return pattern",
+        """
+        def previous_token_score(pattern): return pattern.diagonal(offset=-1, dim1=-2, dim2=-1).mean(dim=(0, -1))
+        # %%
+        def previous_token_score(pattern): return pattern
+        """,
         WRONG,
     ),
     code(
         "impostor_answer_in_markdown_cell",
         "the answer only stands in a class",
-        "class Home:\n    def previous_token_score(pattern): return pattern",
+        """
+        class Home:
+            def previous_token_score(pattern): return pattern
+        """,
         UNATTEMPTED,
     ),
-    code("impostor_near_name", "the right body under a wrong name", "def previous_token_scores(pattern):\n    return pattern.diagonal(offset=-1, dim1=-2, dim2=-1).mean(dim=(0, -1))", UNATTEMPTED),
-    code("impostor_unicode_name", "a name of other letters that looks the same", "def previous_token_sc\N{CYRILLIC SMALL LETTER O}re(pattern):\n    return pattern.diagonal(offset=-1, dim1=-2, dim2=-1).mean(dim=(0, -1))", UNATTEMPTED),
-    code("impostor_deleted", "defines the answer, then deletes it", "def previous_token_score(pattern): return pattern\n# %%\ndel previous_token_score", UNATTEMPTED | ERROR | WRONG),
-    code("impostor_star", "hides names behind a star import", "from course_lib.grading.run import *\nfrom course_lib.grading.examine import *\n# %%\ndef previous_token_score(pattern): return judge", NOT_RIGHT),
-    code("impostor_dunder", "names the grader may use for itself", "__name__ = '__main__'\n__builtins__ = {'len': lambda x: 0}\n__file__ = '/etc/shadow'\n# %%\ndef previous_token_score(pattern): return __name__, __builtins__, __file__", NOT_RIGHT),
-    code("impostor_wraps", "a wrapper that claims the source of the right answer", "import functools\ndef right(pattern): return 1\n# %%\n@functools.wraps(right)\ndef previous_token_score(pattern): return pattern\nprevious_token_score.__wrapped__ = previous_token_score", NOT_RIGHT | frozenset({"timeout"})),
-    body("impostor_attributes", "hangs verdicts on the function", "for name in ('passed', 'state', 'points', 'score', 'verdict'): setattr(previous_token_score, name, 'ok')\nreturn right(pattern) - 1", WRONG),
+    code(
+        "impostor_near_name",
+        "the right body under a wrong name",
+        """
+        def previous_token_scores(pattern):
+            return pattern.diagonal(offset=-1, dim1=-2, dim2=-1).mean(dim=(0, -1))
+        """,
+        UNATTEMPTED,
+    ),
+    code(
+        "impostor_unicode_name",
+        "a name of other letters that looks the same",
+        """
+        def previous_token_sc\N{CYRILLIC SMALL LETTER O}re(pattern):
+            return pattern.diagonal(offset=-1, dim1=-2, dim2=-1).mean(dim=(0, -1))
+        """,
+        UNATTEMPTED,
+    ),
+    code(
+        "impostor_deleted",
+        "defines the answer, then deletes it",
+        """
+        def previous_token_score(pattern): return pattern
+        # %%
+        del previous_token_score
+        """,
+        UNATTEMPTED | ERROR | WRONG,
+    ),
+    code(
+        "impostor_star",
+        "hides names behind a star import",
+        """
+        from course_lib.grading.run import *
+        from course_lib.grading.examine import *
+        # %%
+        def previous_token_score(pattern): return judge
+        """,
+        NOT_RIGHT,
+    ),
+    code(
+        "impostor_dunder",
+        "names the grader may use for itself",
+        """
+        __name__ = '__main__'
+        __builtins__ = {'len': lambda x: 0}
+        __file__ = '/etc/shadow'
+        # %%
+        def previous_token_score(pattern): return __name__, __builtins__, __file__
+        """,
+        NOT_RIGHT,
+    ),
+    code(
+        "impostor_wraps",
+        "a wrapper that claims the source of the right answer",
+        """
+        import functools
+        def right(pattern): return 1
+        # %%
+        @functools.wraps(right)
+        def previous_token_score(pattern): return pattern
+        previous_token_score.__wrapped__ = previous_token_score
+        """,
+        NOT_RIGHT | frozenset({"timeout"}),
+    ),
+    body(
+        "impostor_attributes",
+        "hangs verdicts on the function",
+        """
+        for name in ('passed', 'state', 'points', 'score', 'verdict'): setattr(previous_token_score, name, 'ok')
+        return right(pattern) - 1
+        """,
+        WRONG,
+    ),
 ]

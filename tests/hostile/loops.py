@@ -5,13 +5,73 @@ from tests.hostile.entry import CRASHED, ERROR, TIMEOUT, WRONG, body, code
 RIGHT_LATE = "return right(pattern)"
 ENTRIES = [
     body("loop_python", "an endless loop", "while True: pass", TIMEOUT),
-    body("loop_empty_c", "an endless loop inside C", "import itertools, collections\ncollections.deque(itertools.repeat(0), maxlen=0)", TIMEOUT),
-    body("loop_number", "a huge power, one step of Python", "x = 3 ** (10 ** 9)\nreturn right(pattern)", TIMEOUT | frozenset({"oom"})),
-    body("loop_regex", "catastrophic backtracking", "import re\nre.match(r'(a+)+$', 'a' * 60 + 'b')\nreturn right(pattern)", TIMEOUT),
-    body("loop_sleep", "sleeps for an hour", "import time\ntime.sleep(3600)\nreturn right(pattern)", TIMEOUT),
-    body("loop_input", "waits for a key", "input('continue? ')\nreturn right(pattern)", ERROR | TIMEOUT),
-    body("loop_read_stdin", "reads the standard input", "import os\nwhile os.read(0, 1) or True: pass", ERROR | TIMEOUT),
-    body("loop_lock", "waits for a lock that it holds", "import threading\nlock = threading.Lock()\nlock.acquire()\nlock.acquire()", TIMEOUT),
+    body(
+        "loop_empty_c",
+        "an endless loop inside C",
+        """
+        import itertools, collections
+        collections.deque(itertools.repeat(0), maxlen=0)
+        """,
+        TIMEOUT,
+    ),
+    body(
+        "loop_number",
+        "a huge power, one step of Python",
+        """
+        x = 3 ** (10 ** 9)
+        return right(pattern)
+        """,
+        TIMEOUT | frozenset({"oom"}),
+    ),
+    body(
+        "loop_regex",
+        "catastrophic backtracking",
+        """
+        import re
+        re.match(r'(a+)+$', 'a' * 60 + 'b')
+        return right(pattern)
+        """,
+        TIMEOUT,
+    ),
+    body(
+        "loop_sleep",
+        "sleeps for an hour",
+        """
+        import time
+        time.sleep(3600)
+        return right(pattern)
+        """,
+        TIMEOUT,
+    ),
+    body(
+        "loop_input",
+        "waits for a key",
+        """
+        input('continue? ')
+        return right(pattern)
+        """,
+        ERROR | TIMEOUT,
+    ),
+    body(
+        "loop_read_stdin",
+        "reads the standard input",
+        """
+        import os
+        while os.read(0, 1) or True: pass
+        """,
+        ERROR | TIMEOUT,
+    ),
+    body(
+        "loop_lock",
+        "waits for a lock that it holds",
+        """
+        import threading
+        lock = threading.Lock()
+        lock.acquire()
+        lock.acquire()
+        """,
+        TIMEOUT,
+    ),
     body(
         "loop_swallow",
         "catches whatever would end it",
@@ -50,7 +110,10 @@ ENTRIES = [
     body(
         "loop_pause_in_signal_wait",
         "waits for a signal that nobody sends",
-        "import signal\nsignal.sigwait(set())",
+        """
+        import signal
+        signal.sigwait(set())
+        """,
         TIMEOUT | ERROR,
     ),
     code(
@@ -174,7 +237,11 @@ ENTRIES = [
     body(
         "loop_cyclic_list",
         "returns a list that holds itself",
-        "loop = [pattern]\nloop.append(loop)\nreturn loop",
+        """
+        loop = [pattern]
+        loop.append(loop)
+        return loop
+        """,
         WRONG | ERROR,
     ),
     body(
@@ -191,7 +258,11 @@ ENTRIES = [
     body(
         "loop_just_too_slow",
         "right, but sleeps past the limit",
-        "import time\ntime.sleep(5.5)\nreturn right(pattern)",
+        """
+        import time
+        time.sleep(5.5)
+        return right(pattern)
+        """,
         TIMEOUT,
     ),
     body(
@@ -211,13 +282,21 @@ ENTRIES = [
     body(
         "loop_stop_self",
         "stops itself and is never continued",
-        "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)\nreturn right(pattern)",
+        """
+        import os, signal
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return right(pattern)
+        """,
         TIMEOUT | ERROR,
     ),
     body(
         "loop_switch_interval",
         "never lets another thread run",
-        "import sys\nsys.setswitchinterval(1e9)\nwhile True: pass",
+        """
+        import sys
+        sys.setswitchinterval(1e9)
+        while True: pass
+        """,
         TIMEOUT,
     ),
     body(

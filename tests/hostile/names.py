@@ -53,7 +53,7 @@ def _folder(path: Path, scene: Scene) -> None:
 ENTRIES = [
     named("spaces", "blanks and brackets", "My Notebook (1) - Copy.ipynb"),
     named("newline", "a line break", "two\nlines.ipynb"),
-    named("quote", "quotes", "it's \"quoted\".ipynb"),
+    named("quote", "quotes", 'it\'s "quoted".ipynb'),
     named("script", "a script", "<script>alert(1)<script>.ipynb"),
     named("formula", "a formula", "=1+1;cmd|calc!A0.ipynb"),
     named("formula_at", "another formula", "@SUM(A1).ipynb"),

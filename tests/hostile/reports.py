@@ -10,7 +10,7 @@ TEXTS = {
     "closing": "</pre></code></td></tr></table></div></style></script><h1>PASSED @TOKEN@</h1>",
     "attribute": "\" autofocus onfocus='alert(1)' x=\"@TOKEN@",
     "link": "[click](javascript:alert('@TOKEN@')) <a href='javascript:alert(1)'>click</a> @TOKEN@",
-    "formula": "=HYPERLINK(\"http://127.0.0.1:@TCP@/\"&A1,\"@TOKEN@\")",
+    "formula": '=HYPERLINK("http://127.0.0.1:@TCP@/"&A1,"@TOKEN@")',
     "formula_plus": "+cmd|' /C calc'!A0 @TOKEN@",
     "formula_minus": "-2+3+cmd|' /C calc'!A0 @TOKEN@",
     "formula_at": "@SUM(1+1)*cmd|' /C calc'!A0 @TOKEN@",
@@ -20,7 +20,7 @@ TEXTS = {
     "controls": "".join(map(chr, range(32))) + "\x7f\x80\x9b31m @TOKEN@",
     "right_to_left": "\u202egnorw\u202c \u2066@TOKEN@\u2069 \u200b\ufeff",
     "zalgo": "p" + "\u0301" * 400 + " @TOKEN@",
-    "json": "\"}, {\"score\": 100, \"state\": \"ok\"} \n{\"submission\": \"x\", \"score\": 9} @TOKEN@",
+    "json": '"}, {"score": 100, "state": "ok"} \n{"submission": "x", "score": 9} @TOKEN@',
     "xml": "]]></failure></testcase><testcase name='@TOKEN@'/><!-- &xxe; \x0b \ufffe",
     "entities": "&lt;script&gt;&#x3c;script&#x3e;&amp;lt; @TOKEN@",
     "format": "%s %n %(x)s {} {0.__class__.__init__.__globals__} ${PATH} $(id) `id` @TOKEN@",
@@ -46,16 +46,82 @@ def type_name(name: str, text: str) -> Entry:
 
 ENTRIES = [
     *[message(*pair) for pair in TEXTS.items()],
-    *[type_name(name, TEXTS[name]) for name in ("script", "ansi", "formula", "right_to_left", "xml", "formula_newline")],
-    code("report_line", "the line of the error holds a script", "def previous_token_score(pattern):\n    '<script>alert(1)</script>@TOKEN@'; raise ValueError('=1+1')  # </code><script>alert('@TOKEN@')</script>", ERROR),
-    code("report_type_of_result", "a result of a type named after a script", "def previous_token_score(pattern): return type('<script>alert(1)</script>@TOKEN@', (), {})()", WRONG | ERROR),
-    code("report_text_result", "a result that is a script", "def previous_token_score(pattern): return '<script>alert(1)</script>@TOKEN@'", WRONG),
-    code("report_dtype", "a numpy array whose type has a script for a name", "import numpy\ndef previous_token_score(pattern): return numpy.zeros(2, dtype=[('<script>alert(1)</script>', 'f4')])", WRONG | ERROR),
-    code("report_names", "a misspelt name made of a script", "def previous_token_score(pattern): return vars()['<script>alert(1)</script>@TOKEN@']", ERROR),
-    code("report_magic", "magics and shell lines with scripts", "%%html\n<script>alert('@TOKEN@')</script>\n# %%\n!echo '<script>alert(1)</script>=1+1' @TOKEN@\n%load_ext =cmd\n# %%\ndef previous_token_score(pattern): raise ValueError('no')", ERROR),
-    code("report_syntax", "a syntax error whose line holds a script", "def previous_token_score(pattern): <script>alert('@TOKEN@')</script>", UNATTEMPTED | ERROR),
-    code("report_syntax_ansi", "a syntax error whose line holds control codes", "def previous_token_score(pattern): \x1b[2J\x1b[31m ===", UNATTEMPTED | ERROR),
-    code("report_variables", "ten thousand printed lines that look like rows", "def previous_token_score(pattern):\n    for n in range(10_000): print('{\"submission\": \"x\", \"score\": 100}')\n    return 0", WRONG | STOPPED),
+    *[
+        type_name(name, TEXTS[name])
+        for name in ("script", "ansi", "formula", "right_to_left", "xml", "formula_newline")
+    ],
+    code(
+        "report_line",
+        "the line of the error holds a script",
+        """
+        def previous_token_score(pattern):
+            '<script>alert(1)</script>@TOKEN@'; raise ValueError('=1+1')  # </code><script>alert('@TOKEN@')</script>
+        """,
+        ERROR,
+    ),
+    code(
+        "report_type_of_result",
+        "a result of a type named after a script",
+        "def previous_token_score(pattern): return type('<script>alert(1)</script>@TOKEN@', (), {})()",
+        WRONG | ERROR,
+    ),
+    code(
+        "report_text_result",
+        "a result that is a script",
+        "def previous_token_score(pattern): return '<script>alert(1)</script>@TOKEN@'",
+        WRONG,
+    ),
+    code(
+        "report_dtype",
+        "a numpy array whose type has a script for a name",
+        """
+        import numpy
+        def previous_token_score(pattern): return numpy.zeros(2, dtype=[('<script>alert(1)</script>', 'f4')])
+        """,
+        WRONG | ERROR,
+    ),
+    code(
+        "report_names",
+        "a misspelt name made of a script",
+        "def previous_token_score(pattern): return vars()['<script>alert(1)</script>@TOKEN@']",
+        ERROR,
+    ),
+    code(
+        "report_magic",
+        "magics and shell lines with scripts",
+        """
+        %%html
+        <script>alert('@TOKEN@')</script>
+        # %%
+        !echo '<script>alert(1)</script>=1+1' @TOKEN@
+        %load_ext =cmd
+        # %%
+        def previous_token_score(pattern): raise ValueError('no')
+        """,
+        ERROR,
+    ),
+    code(
+        "report_syntax",
+        "a syntax error whose line holds a script",
+        "def previous_token_score(pattern): <script>alert('@TOKEN@')</script>",
+        UNATTEMPTED | ERROR,
+    ),
+    code(
+        "report_syntax_ansi",
+        "a syntax error whose line holds control codes",
+        "def previous_token_score(pattern): \x1b[2J\x1b[31m ===",
+        UNATTEMPTED | ERROR,
+    ),
+    code(
+        "report_variables",
+        "ten thousand printed lines that look like rows",
+        """
+        def previous_token_score(pattern):
+            for n in range(10_000): print('{"submission": "x", "score": 100}')
+            return 0
+        """,
+        WRONG | STOPPED,
+    ),
     raw(
         "report_outputs",
         "stored outputs that say PASSED and run scripts",
@@ -67,7 +133,13 @@ ENTRIES = [
                         "metadata": {"<script>": "alert(1)"},
                         "execution_count": 1,
                         "source": "def previous_token_score(pattern): return 0",
-                        "outputs": [{"output_type": "display_data", "metadata": {}, "data": {"text/html": "<script>alert(1)</script>PASSED"}}],
+                        "outputs": [
+                            {
+                                "output_type": "display_data",
+                                "metadata": {},
+                                "data": {"text/html": "<script>alert(1)</script>PASSED"},
+                            }
+                        ],
                     }
                 ],
                 "metadata": {"course": {"points": 100, "state": "passed"}},
@@ -78,5 +150,16 @@ ENTRIES = [
         WRONG,
         row=False,
     ),
-    raw("report_metadata", "metadata that name another student and points", as_bytes(["def previous_token_score(pattern): return 0"], student="=cmd|'/C calc'!A0", score=100, authors=[{"name": "<script>"}]), WRONG, row=False),
+    raw(
+        "report_metadata",
+        "metadata that name another student and points",
+        as_bytes(
+            ["def previous_token_score(pattern): return 0"],
+            student="=cmd|'/C calc'!A0",
+            score=100,
+            authors=[{"name": "<script>"}],
+        ),
+        WRONG,
+        row=False,
+    ),
 ]

@@ -5,12 +5,52 @@ from tests.hostile.entry import CRASHED, ERROR, OOM, TIMEOUT, WRONG, body, code
 BAD = WRONG | ERROR
 ENTRIES = [
     body("built_short_tuple", "one of two weights", "return (torch.zeros(1),)", BAD, exercise="3.3"),
-    body("built_long_tuple", "three weights where two are wanted", "return torch.zeros(1), torch.zeros(1), torch.zeros(1)", BAD, exercise="3.3"),
-    body("built_nan_weights", "weights of NaN", "m, h = 3 * d_vocab + n_ctx, d_vocab\nreturn torch.full((m, h), float('nan')), torch.full((h, m), float('nan'))", BAD, exercise="3.3"),
-    body("built_inf_weights", "weights of infinity", "m, h = 3 * d_vocab + n_ctx, d_vocab\nreturn torch.full((m, h), float('inf')), torch.full((h, m), float('inf'))", BAD, exercise="3.3"),
+    body(
+        "built_long_tuple",
+        "three weights where two are wanted",
+        "return torch.zeros(1), torch.zeros(1), torch.zeros(1)",
+        BAD,
+        exercise="3.3",
+    ),
+    body(
+        "built_nan_weights",
+        "weights of NaN",
+        """
+        m, h = 3 * d_vocab + n_ctx, d_vocab
+        return torch.full((m, h), float('nan')), torch.full((h, m), float('nan'))
+        """,
+        BAD,
+        exercise="3.3",
+    ),
+    body(
+        "built_inf_weights",
+        "weights of infinity",
+        """
+        m, h = 3 * d_vocab + n_ctx, d_vocab
+        return torch.full((m, h), float('inf')), torch.full((h, m), float('inf'))
+        """,
+        BAD,
+        exercise="3.3",
+    ),
     body("built_text_weight", "a text among the weights", "return torch.zeros(1), 'W_O'", BAD, exercise="3.3"),
-    body("built_dict", "a dictionary of weights", "return {'W_V': torch.zeros(1), 'W_O': torch.zeros(1)}", BAD, exercise="3.3"),
-    body("built_second_differs", "right weights once, then others", "n = previous_token_value_output.__dict__.setdefault('n', [0]); n[0] += 1\nm, h = 3 * d_vocab + n_ctx, max(d_vocab, n_ctx)\nreturn torch.full((m, h), float(n[0])), torch.full((h, m), float(n[0]))", BAD, exercise="3.3"),
+    body(
+        "built_dict",
+        "a dictionary of weights",
+        "return {'W_V': torch.zeros(1), 'W_O': torch.zeros(1)}",
+        BAD,
+        exercise="3.3",
+    ),
+    body(
+        "built_second_differs",
+        "right weights once, then others",
+        """
+        n = previous_token_value_output.__dict__.setdefault('n', [0]); n[0] += 1
+        m, h = 3 * d_vocab + n_ctx, max(d_vocab, n_ctx)
+        return torch.full((m, h), float(n[0])), torch.full((h, m), float(n[0]))
+        """,
+        BAD,
+        exercise="3.3",
+    ),
     code(
         "built_tuple_subclass",
         "a tuple that is as long as it is asked to be",
@@ -119,6 +159,22 @@ ENTRIES = [
         BAD | CRASHED,
         exercise="4.2",
     ),
-    body("built_recursive_module", "a module that holds itself", "m = torch.nn.Module()\nm.__dict__['_modules']['again'] = m\nreturn m", BAD | CRASHED | TIMEOUT, exercise="4.2"),
-    body("built_many_modules", "a module of 20,000 parts", "return torch.nn.Sequential(*[torch.nn.Linear(1, 1) for _ in range(20_000)])", BAD | TIMEOUT | OOM, exercise="4.2"),
+    body(
+        "built_recursive_module",
+        "a module that holds itself",
+        """
+        m = torch.nn.Module()
+        m.__dict__['_modules']['again'] = m
+        return m
+        """,
+        BAD | CRASHED | TIMEOUT,
+        exercise="4.2",
+    ),
+    body(
+        "built_many_modules",
+        "a module of 20,000 parts",
+        "return torch.nn.Sequential(*[torch.nn.Linear(1, 1) for _ in range(20_000)])",
+        BAD | TIMEOUT | OOM,
+        exercise="4.2",
+    ),
 ]
