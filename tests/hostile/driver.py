@@ -18,9 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-
 from course_lib.grader import grade
 from course_lib.grader.messages import Job
+
 from course_lib.grading import load
 
 SUBREAPER = 36  # of prctl: orphans of whatever is started below come to this process, so that they can be counted
@@ -103,14 +103,14 @@ def megabytes() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def run(settings: dict) -> dict:
-    """Grade once; the facts of the run."""
+def run(settings: dict, results: str) -> dict:
+    """Grade once into this folder; the facts of the run."""
     memory: list[float] = []
     options = grade.Options(seed=0, exercises=tuple(settings["exercises"]), parallel=settings["parallel"])
     started = time.monotonic()
     summary = grade.grade_folder(
         Path(settings["submissions"]),
-        Path(settings["results"]),
+        Path(results),
         options,
         on_row=lambda _row, _done, _all: memory.append(round(megabytes(), 1)),
     )
@@ -128,7 +128,9 @@ def main() -> None:
     shorten(settings["seconds"], settings["setup_seconds"], settings["memory"])
     torch.rand(3), random.random()
     before = state_of_process()
-    facts = run(settings)
+    facts = run(settings, settings["results"])
+    for number in range(1, settings["runs"]):
+        run(settings, f"{settings['results']}_{number}")
     facts |= {"left": processes_left(settings["fenced"]), "changed": changes(before, state_of_process())}
     place.with_name("facts.json").write_text(json.dumps(facts))
 

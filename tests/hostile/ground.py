@@ -137,7 +137,12 @@ def scene_in(folder: Path) -> Iterator[tuple[Scene, Listener]]:
 
 
 def grade_corpus(
-    folder: Path, entries: Sequence[Entry] = CORPUS, parallel: int = 6, before: Sequence[str] = ()
+    folder: Path,
+    entries: Sequence[Entry] = CORPUS,
+    parallel: int = 6,
+    before: Sequence[str] = (),
+    runs: int = 1,
+    owner: int | None = None,
 ) -> Graded:
     """Write these entries, grade them in a fenced process, and collect what came of it.
 
@@ -146,14 +151,20 @@ def grade_corpus(
         entries: those that are wild are left out where there is no fence.
         parallel: many, since most of the time is spent waiting for loops.
         before: a command in front of the driver, which changes the user.
+        runs: how often the same folder is graded, each time into another folder.
+        owner: the user who grades, if not the one who calls.
     """
     fenced = can_fence()
     entries = tuple(entry for entry in entries if fenced or not entry.wild)
+    folder.mkdir(exist_ok=True)
     with scene_in(folder) as (scene, listener):
         written = write_corpus(scene, entries)
         place = folder / "settings.json"
         paths = {"submissions": str(scene.submissions), "results": str(scene.results)}
-        place.write_text(json.dumps(LIMITS | paths | {"exercises": EXERCISES, "parallel": parallel, "fenced": fenced}))
+        more = {"exercises": EXERCISES, "parallel": parallel, "fenced": fenced, "runs": runs}
+        place.write_text(json.dumps(LIMITS | paths | more))
+        if owner is not None:
+            os.chown(folder, owner, -1)
         command = [*(FENCE if fenced else ()), *before, sys.executable, "-m", "tests.hostile.driver", str(place)]
         secret = {"GRADER_TEST_SECRET": "in the grader's environment", "COURSE_STATIC": "1", "PYTHONPATH": str(ROOT)}
         done = subprocess.run(command, cwd=ROOT, env=os.environ | secret, capture_output=True, timeout=600)
