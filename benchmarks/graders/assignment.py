@@ -92,8 +92,7 @@ class Assignment:
     def score(self, number: int) -> int:
         """How many exercises that learner answered right."""
         return sum(
-            cell.endswith(answer.right)
-            for cell, answer in zip(self.handed_in(number), self.answers, strict=True)
+            cell.endswith(answer.right) for cell, answer in zip(self.handed_in(number), self.answers, strict=True)
         )
 
 

@@ -82,7 +82,19 @@ class Ours(Grader):
         """The command line after the interpreter."""
         ids = ",".join(self.assignment.ids)
         paths = [str(self.folder / "submitted"), "--out", str(self.folder / "results")]
-        return ["-m", "course_lib", "grade", *paths, "--exercises", ids, "--seed", "0", "--jobs", str(self.parallel), "--quiet"]
+        return [
+            "-m",
+            "course_lib",
+            "grade",
+            *paths,
+            "--exercises",
+            ids,
+            "--seed",
+            "0",
+            "--jobs",
+            str(self.parallel),
+            "--quiet",
+        ]
 
     def grade(self) -> None:
         """All of them, with the start of the grader."""
@@ -148,7 +160,10 @@ class Otter(Grader):
         tests = self.folder / "tests"
         tests.mkdir()
         for one in self.assignment.answers:
-            code = "".join(f">>> {line}\n" if number == 0 else f"... {line}\n" for number, line in enumerate(one.check.splitlines()))
+            code = "".join(
+                f">>> {line}\n" if number == 0 else f"... {line}\n"
+                for number, line in enumerate(one.check.splitlines())
+            )
             case = {"code": code, "hidden": False, "locked": False}
             suite = {"cases": [case], "scored": True, "setup": "", "teardown": "", "type": "doctest"}
             test = {"name": one.name, "points": 1, "suites": [suite]}
@@ -177,7 +192,9 @@ class Otter(Grader):
         found = {}
         for file in (self.folder / "submitted").iterdir():
             told = json.loads((self.folder / "results" / file.stem / "results.json").read_text(encoding="utf-8"))
-            found[int(file.stem)] = round(sum(one.get("score") or 0 for one in told["tests"] if "Public" not in one["name"]))
+            found[int(file.stem)] = round(
+                sum(one.get("score") or 0 for one in told["tests"] if "Public" not in one["name"])
+            )
         return found
 
 
