@@ -18,8 +18,9 @@ def _kill(number: int) -> Entry:
         f"exit_signal_{number:02}",
         f"sends itself signal {number}",
         f"""
-        import os
-        os.kill(os.getpid(), {int(number)})
+        import os, signal
+        try: os.kill(os.getpid(), {int(number)})
+        except PermissionError: signal.raise_signal({int(number)})
         return right(pattern) - 1
         """,
         STOPPED,

@@ -119,6 +119,20 @@ ENTRIES = [
         exercise="12.3",
     ),
     body("flood_int_negative", "returns -(2 ** 63) - 1", "return -(2 ** 63) - 1", WRONG | ERROR, exercise="0.1"),
+    body(
+        "flood_int_digits",
+        "returns 16 ** 4095, which Python will not print",
+        "return 16 ** 4095",
+        WRONG | ERROR,
+        exercise="0.1",
+    ),
+    body(
+        "flood_digits_for_float",
+        "returns 16 ** 4095 where a float is wanted",
+        "return 16 ** 4095",
+        WRONG | ERROR,
+        exercise="12.3",
+    ),
     body("flood_infinite_float", "returns infinity", "return float('inf')", WRONG, exercise="12.3"),
     body("flood_nan_float", "returns NaN", "return float('nan')", WRONG, exercise="12.3"),
     body(

@@ -284,7 +284,7 @@ ENTRIES = [
         "stops itself and is never continued",
         """
         import os, signal
-        os.kill(os.getpid(), signal.SIGSTOP)
+        signal.raise_signal(signal.SIGSTOP)
         return right(pattern)
         """,
         TIMEOUT | ERROR,
