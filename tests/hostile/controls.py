@@ -4,6 +4,7 @@ from tests.hostile.entry import OK, body, code
 
 ENTRIES = [
     body("control_plain", "the right answer", "return right(pattern)", OK, scores=True),
+    body("control_copy", "the same file, handed in by another", "return right(pattern)", OK, scores=True),
     body(
         "control_noisy",
         "the right answer, with words on both streams",

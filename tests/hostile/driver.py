@@ -106,7 +106,12 @@ def megabytes() -> float:
 def run(settings: dict, results: str) -> dict:
     """Grade once into this folder; the facts of the run."""
     memory: list[float] = []
-    options = grade.Options(seed=0, exercises=tuple(settings["exercises"]), parallel=settings["parallel"])
+    options = grade.Options(
+        seed=0,
+        exercises=tuple(settings["exercises"]),
+        parallel=settings["parallel"],
+        isolation=settings["level"],
+    )
     started = time.monotonic()
     summary = grade.grade_folder(
         Path(settings["submissions"]),

@@ -93,8 +93,8 @@ class Graded:
 
     def rows_of(self, entry: Entry) -> list[dict]:
         """The rows of one file: one, or the members of a zip."""
-        names = (entry.file, entry.file.split("/")[0] + "!")
-        return [row for row in self.rows if row["submission"] == names[0] or row["submission"].startswith(names[1])]
+        inside = (f"{entry.file}!", f"{entry.file}/")
+        return [row for row in self.rows if row["submission"] == entry.file or row["submission"].startswith(inside)]
 
 
 def places_to_search(scene: Scene) -> list[Path]:
@@ -143,6 +143,7 @@ def grade_corpus(
     before: Sequence[str] = (),
     runs: int = 1,
     owner: int | None = None,
+    level: str = "best",
 ) -> Graded:
     """Write these entries, grade them in a fenced process, and collect what came of it.
 
@@ -153,6 +154,7 @@ def grade_corpus(
         before: a command in front of the driver, which changes the user.
         runs: how often the same folder is graded, each time into another folder.
         owner: the user who grades, if not the one who calls.
+        level: of isolation.
     """
     fenced = can_fence()
     entries = tuple(entry for entry in entries if fenced or not entry.wild)
@@ -161,7 +163,7 @@ def grade_corpus(
         written = write_corpus(scene, entries)
         place = folder / "settings.json"
         paths = {"submissions": str(scene.submissions), "results": str(scene.results)}
-        more = {"exercises": EXERCISES, "parallel": parallel, "fenced": fenced, "runs": runs}
+        more = {"exercises": EXERCISES, "parallel": parallel, "fenced": fenced, "runs": runs, "level": level}
         place.write_text(json.dumps(LIMITS | paths | more))
         if owner is not None:
             os.chown(folder, owner, -1)
