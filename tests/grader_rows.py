@@ -37,7 +37,7 @@ def entry(id, state="ok", mutant="", message=None, case=""):
     """An exercise within a row."""
     title, points, _ = EXERCISES[id]
     text = MESSAGES.get(state, "") if message is None else message
-    earned = points if state == "ok" else 0
+    earned = None if state == "grader_error" else points if state == "ok" else 0
     return {
         "id": id,
         "title": title,
@@ -59,8 +59,8 @@ def row(student="ada", entries=None, **changed):
         "student": student,
         "assignment": "hw1",
         "sha256": hashlib.sha256(student.encode("utf-8", "replace")).hexdigest(),
-        "state": "partial" if "ok" in states and len(states) > 1 else min(states, default="unattempted"),
-        "score": sum(one["points"] for one in entries),
+        "state": _state(states),
+        "score": None if "grader_error" in states else sum(one["points"] for one in entries),
         "max_score": sum(one["max_points"] for one in entries),
         "exercises": entries,
         "problems": [],
@@ -70,6 +70,12 @@ def row(student="ada", entries=None, **changed):
         "seed": 7,
         "specification": "5f1e" * 8,
     } | changed
+
+
+def _state(states):
+    if "grader_error" in states:
+        return "grader_error"
+    return "partial" if "ok" in states and len(states) > 1 else min(states, default="unattempted")
 
 
 def a_class(count, seed=0):

@@ -1,98 +1,38 @@
-"""Grading on a Dask cluster: submissions travel as bytes in batches, rows come back as JSON text.
+"""Grading on a Dask cluster: submissions travel as bytes in batches, records come back as JSON text.
 
-A batch whose worker dies is repeated by Dask. One that keeps killing workers is cut in halves; what is left of it is
-tried once more with nothing beside it, so that nobody pays for a neighbour.
+Each worker process has a server of its own, which shuts in what it runs. Learners' code never runs in a process of Dask.
 """
 
 from __future__ import annotations
 
-import math
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+import atexit
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
+from functools import cache, partial
+from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
-BATCH = 25  # submissions; fewer where the class is small
-BATCH_BYTES = 16 << 20
+import torch
+
+from course_lib.grader.batches import Batch, Parcel, batch_size, batches, run_batches
+from course_lib.grader.folder import Submission
+from course_lib.grader.given import package_hash
+from course_lib.grader.grade import OnRow, Run, Summary, check_isolation, known_exercises
+from course_lib.grader.isolation import layers_of
+from course_lib.grader.reading import InvalidNotebook
+from course_lib.grader.rows import Options, Record, grade_record, holds
+from course_lib.grader.server import Job, Reply, Server
+from course_lib.grading.spec import Exercise
+
 START_SECONDS = 60  # for the first worker to be there
-
-
-class Parcel(NamedTuple):
-    """A submission on its way to a worker: plain texts and bytes. `problem` says why there are no bytes."""
-
-    name: str
-    student: str
-    assignment: str
-    data: bytes
-    problem: str = ""
-
-
-Batch = tuple[Parcel, ...]
-Grade = Callable[[Batch], list[str]]
 
 
 class ClusterError(Exception):
     """A cluster that cannot be used; the message says why and what to do."""
-
-
-def batches(parcels: Iterable[Parcel], size: int) -> Iterator[Batch]:
-    """Parcels in groups of at most `size`, and of at most 16 MiB unless one alone is larger."""
-    group, weight = [], 0
-    for parcel in parcels:
-        if group and (len(group) == size or weight + len(parcel.data) > BATCH_BYTES):
-            yield tuple(group)
-            group, weight = [], 0
-        group.append(parcel)
-        weight += len(parcel.data)
-    if group:
-        yield tuple(group)
-
-
-def batch_size(count: int, threads: int) -> int:
-    """Four batches for each thread of the cluster, of 25 submissions at most."""
-    return max(1, min(BATCH, math.ceil(count / (4 * threads))))
-
-
-def run_batches(
-    todo: Iterable[Batch], executor: Executor, grade: Grade, width: int
-) -> Iterator[tuple[Parcel, str | None]]:
-    """(parcel, its row as JSON text) as they are finished; None for a parcel that kills every worker.
-
-    Args:
-        todo: is asked for a batch when there is room for one, so that not all lie in memory.
-        executor: whose futures fail with `KilledWorker` when a batch has cost several workers.
-        grade: makes the rows of a batch, in order.
-        width: how many batches are with the cluster at a time.
-
-    Raises:
-        Exception: what `grade` raised.
-    """
-    new, halves, alone, running = iter(todo), deque(), [], {}
-    while True:
-        while len(running) < width and (batch := halves.popleft() if halves else next(new, None)):
-            running[executor.submit(grade, batch)] = batch
-        if not running:
-            break
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
-            batch = running.pop(future)
-            if not _killed(future):
-                yield from zip(batch, future.result(), strict=True)
-            elif len(batch) > 1:
-                halves += [batch[: len(batch) // 2], batch[len(batch) // 2 :]]
-            else:
-                alone.append(batch)
-    for batch in alone:
-        future = executor.submit(grade, batch)
-        wait([future])
-        yield batch[0], None if _killed(future) else future.result()[0]
-
-
-def _killed(future: Future) -> bool:
-    """True when the batch was given up because workers died on it."""
-    from distributed.scheduler import KilledWorker
-
-    return not future.cancelled() and isinstance(future.exception(), KilledWorker)
 
 
 @contextmanager
@@ -115,3 +55,126 @@ def workers(address: str) -> Iterator[tuple[Executor, int]]:
         except (OSError, ValueError) as error:
             raise ClusterError(f"--scheduler must be a Dask scheduler with workers; got {address}: {error}") from None
         yield executor, sum(default_client().nthreads().values())
+
+
+class Worker(NamedTuple):
+    """What must agree on all workers, so that it does not matter where a submission is graded."""
+
+    package: str
+    torch: str
+    layers: tuple[str, ...]
+
+
+def introduce(level: str) -> Worker:
+    """On a worker: which versions are there, and which layers it has at a level of isolation."""
+    return Worker(package_hash(), torch.__version__, layers_of(level))
+
+
+def grade_batch(options: Options, expected: Worker, batch: Batch) -> list[str]:
+    """On a worker: the records of a batch as JSON.
+
+    Raises:
+        ClusterError: this worker is not like the others.
+    """
+    found = introduce(options.isolation)
+    for name, mine, theirs in zip(Worker._fields, found, expected, strict=True):
+        if mine != theirs:
+            raise ClusterError(f"all workers must have the same {name}; one has {mine}, another {theirs}")
+    exercises, server = known_exercises(), _server(options.isolation)
+    return [json.dumps(_record(parcel, exercises, server, options)) for parcel in batch]
+
+
+def _record(parcel: Parcel, exercises: Mapping[str, Exercise], server: Server, options: Options) -> Record:
+    before = json.loads(parcel.before) if parcel.before else None
+    return grade_record(_submission(parcel), exercises, server, options, lambda _sha256: before)
+
+
+def _submission(parcel: Parcel) -> Submission:
+    def read() -> bytes:
+        if parcel.problem:
+            raise InvalidNotebook(parcel.problem)
+        return parcel.data
+
+    return Submission(parcel.name, parcel.student, parcel.assignment, read)
+
+
+_starting = Lock()
+
+
+def _server(level: str) -> Server:
+    """The server of this process; it ends with it."""
+    with _starting:
+        return _started(level)
+
+
+@cache
+def _started(level: str) -> Server:
+    from distributed import get_worker
+
+    server = Server(level, get_worker().state.nthreads)
+    server.__enter__()
+    atexit.register(server.__exit__, None, None, None)
+    return server
+
+
+class _NoServer:
+    """Stands for a server where none is wanted: `layers` as on the workers, and no job can be done."""
+
+    def __init__(self, layers: tuple[str, ...]) -> None:
+        self.layers = layers
+
+    def run(self, job: Job) -> Reply:
+        """No job: what asks for one must be told to a person."""
+        return Reply("grader_error", message="workers of the cluster died whenever they graded this submission")
+
+
+def grade_on_cluster(
+    path: Path, out: Path, options: Options, address: str, on_row: OnRow | None = None
+) -> Summary:
+    """As `grade.grade_folder`, on the workers of a Dask cluster.
+
+    Args:
+        path, out, options, on_row: as there. `options.parallel` is the cluster's business.
+        address: of the scheduler.
+
+    Raises:
+        ClusterError: the cluster cannot be used, or its workers differ.
+        TooLittleIsolation: the workers give less than `options.require`.
+        ValueError, InUse: as there.
+    """
+    exercises = known_exercises()
+    with Run(path, out, options, exercises) as run, workers(address) as (executor, threads):
+        like = executor.submit(introduce, options.isolation).result()
+        if like.package != package_hash():
+            raise ClusterError("the workers must have the version of the course that is here; they have another one")
+        check_isolation(like.layers, options.require)
+
+        def keep(record: Record) -> None:
+            run.add(record, 0.0)
+            if on_row is not None:
+                on_row(record["row"], run.n_done, len(run.submissions))
+
+        nobody = _NoServer(like.layers)
+        new = _new_parcels(run, exercises, nobody, options, keep)
+        todo = batches(new, batch_size(len(run.submissions), threads))
+        for parcel, text in run_batches(todo, executor, partial(grade_batch, options, like), 2 * threads):
+            keep(json.loads(text) if text else _record(parcel, exercises, nobody, options))
+        return run.finish(like.layers)
+
+
+def _new_parcels(
+    run: Run, exercises: Mapping[str, Exercise], nobody: _NoServer, options: Options, keep: Callable[[Record], None]
+) -> Iterator[Parcel]:
+    """What must be graded; the records of an earlier run that still hold are kept on the way."""
+    for submission in run.submissions:
+        try:
+            data, problem = submission.read(), ""
+        except InvalidNotebook as reason:
+            data, problem = b"", str(reason)
+        before = run.earlier(hashlib.sha256(data).hexdigest()) if data else None
+        text = json.dumps(before) if before else ""
+        parcel = Parcel(submission.name, submission.student, submission.assignment, data, problem, text)
+        if before is not None and holds(before, exercises, nobody.layers, options):
+            keep(_record(parcel, exercises, nobody, options))
+        else:
+            yield parcel

@@ -156,6 +156,10 @@ def formula_safe(cell: str) -> str:
     return f"'{cell}" if dangerous and not _NUMBER.fullmatch(cell) else cell
 
 
+def _points(row: Row) -> str:
+    return "no points" if row["score"] is None else f"{number(row['score'])} points"
+
+
 def _assignment(row: Row) -> str:
     return row["assignment"] or _UNNAMED
 
@@ -185,5 +189,5 @@ def _write(
     csv.writer(text, lineterminator="\r\n").writerows([formula_safe(cell) for cell in line] for line in lines)
     write_whole(out, text.getvalue().encode("utf-8", "replace"))
     unplaced = [(row, why) for row, why in matches.missing] + [(row, "the grader failed on it") for row in failed]
-    told = sorted(f"{row['submission']} ({number(row['score'])} points): {why}." for row, why in unplaced)
+    told = sorted(f"{row['submission']} ({_points(row)}): {why}." for row, why in unplaced)
     return Exported(out, sum(map(len, matches.found.values())), tuple(told), notes)

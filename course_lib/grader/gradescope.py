@@ -135,7 +135,7 @@ def gradescope_results(rows: Sequence[Row], exercises: Sequence[str]) -> dict[st
 def _test(exercise_id: str, rows: Sequence[Row]) -> dict[str, Any]:
     found = [one for row in rows for one in row["exercises"] if one["id"] == exercise_id]
     exercise = load.find(exercise_id)
-    best = max(found, key=lambda one: (one["points"], one["state"] != "unattempted"), default={})
+    best = max(found, key=lambda one: (one["points"] or 0, one["state"] != "unattempted"), default={})
     state = best.get("state", "unattempted")
     text = [look(state).word.capitalize() + ".", best.get("case", ""), best.get("message", "")]
     return {

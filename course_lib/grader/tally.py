@@ -76,7 +76,7 @@ def tally(rows: Sequence[Row], sentences: dict[str, dict[str, str]]) -> Tally:
         rows: as in results.jsonl.
         sentences: exercise id -> mutant name -> the sentence that explains it.
     """
-    graded = [row["score"] / row["max_score"] for row in rows if row["state"] != "grader_error" and row["max_score"]]
+    graded = [row["score"] / row["max_score"] for row in rows if row["score"] is not None and row["max_score"]]
     return Tally(
         submissions=len(rows),
         graded=len(graded),
