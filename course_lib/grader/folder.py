@@ -15,20 +15,22 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from course_lib.grader import zips
+from course_lib.grader.layouts import who
 from course_lib.grader.reading import MAX_BYTES, InvalidNotebook
 
 _OTHERS = frozenset(
-    ".csv .tsv .xls .xlsx .ods .png .jpg .jpeg .gif .svg .webp .bmp .pdf .md .txt .rst .html .htm .yml .yaml .toml .cfg"
-    " .ini .log .doc .docx .rtf .odt .ppt .pptx .mp4 .mov .mp3 .pt .pth .npz .npy .pkl .safetensors .parquet .pyc .db"
-    " .lock .json .jsonl .xml .css .js".split()
+    f".{suffix}"
+    for suffix in (
+        *("csv", "tsv", "xls", "xlsx", "ods", "doc", "docx", "rtf", "odt", "ppt", "pptx", "pdf", "md", "txt", "rst"),
+        *("png", "jpg", "jpeg", "gif", "svg", "webp", "bmp", "mp3", "mp4", "mov", "html", "htm", "xml", "css", "js"),
+        *("yml", "yaml", "toml", "cfg", "ini", "log", "lock", "json", "jsonl", "parquet", "db", "pyc", "pkl"),
+        *("pt", "pth", "npz", "npy", "safetensors"),
+    )
 )
 _HIDDEN = {"__MACOSX", ".ipynb_checkpoints", "__pycache__", ".git", ".DS_Store", "Thumbs.db", "desktop.ini"}
 _LIKE_A_NOTEBOOK = re.compile(rb'^[\s\xef\xbb\xbf]*\{.*"(cells|nbformat|worksheets|metadata)"', re.DOTALL)
 _PEEK = 4096
 MAX_DEPTH = 50
-_CANVAS = re.compile(r"(?P<student>[^_/]+)(?:_LATE)?_\d+_\d+_(?P<file>.+)")
-_MOODLE = re.compile(r"(?P<student>.+)_\d+_assignsubmission_[a-z]+(?:_.*)?")
-_GRADESCOPE = re.compile(r"(?P<student>submission_\d+)")
 _NOT_BLOCKING = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -225,19 +227,5 @@ def _start(read: Callable[[], bytes]) -> bytes:
 
 
 def _submission(name: str, where: PurePosixPath, read: Callable[[], bytes]) -> Submission:
-    student, assignment = _who(where)
+    student, assignment = who(where)
     return Submission(name, student, assignment, read)
-
-
-def _who(where: PurePosixPath) -> tuple[str, str]:
-    """(student, assignment) of a path as the known layouts give it."""
-    parts = where.parts
-    if "submitted" in parts[:-2] and len(parts) - parts.index("submitted") >= 4:  # nbgrader
-        start = parts.index("submitted")
-        return parts[start + 1], parts[start + 2]
-    for part in parts[:-1]:
-        if export := _MOODLE.fullmatch(part) or _GRADESCOPE.fullmatch(part):
-            return export["student"], ""
-    if canvas := next((match for part in reversed(parts) if (match := _CANVAS.fullmatch(part))), None):
-        return canvas["student"], ""
-    return (parts[0] if len(parts) > 1 else where.stem), ""

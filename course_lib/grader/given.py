@@ -1,4 +1,4 @@
-"""What the course itself gives for an exercise: set-up, stub, ids of cells, published answer, what its verdict hangs on.
+"""What the course gives for an exercise: set-up, stub, ids of cells, published answer, what its verdict hangs on.
 
 All of it is read from the solution source; nothing is run.
 """

@@ -17,6 +17,7 @@ from course_lib.grading.run import Failure, Outcome, run, standard_state
 from course_lib.grading.spec import Case, Exercise
 
 SEED = 0
+CHANGES = "Called twice with the same input, your function gives different results."
 MAX_SHOWN = 2**20  # entries of a result of another shape than wanted, beyond which nobody looks for a reason
 STATES = ("not attempted", "wrong", "error", "too slow", "passed")
 NOT_ATTEMPTED, WRONG, ERROR, TOO_SLOW, PASSED = STATES
@@ -171,7 +172,7 @@ def judge(
         problem = f"The check could not use your result. {type(error).__name__}: {error}"
         return Trial(case, number, expected, got, None, problem, notes)
     if not _repeats(exercise, case, expected, seen, second.value):
-        notes += ("Called twice with the same input, your function gives different results.",)
+        notes += (CHANGES,)
     return Trial(case, number, expected, got, None, comparison.mismatch, notes, pair, comparison)
 
 
