@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from statistics import median
 
 from course_lib.recorded import FOLDER, load_recorded

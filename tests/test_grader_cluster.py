@@ -14,10 +14,13 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+import torch
 from grader_cluster_tasks import grade
 
+from course_lib.grader import cluster
 from course_lib.grader.batches import BATCH_BYTES, Parcel, batch_size, batches, run_batches
-from course_lib.grader.cluster import ClusterError, workers
+from course_lib.grader.cluster import ClusterError, grade_on_cluster, workers
+from course_lib.grader.grade import Options, grade_folder, known_exercises
 
 ROOT = Path(__file__).parent.parent
 SOON = 120  # seconds; only a failing test waits so long
@@ -171,5 +174,55 @@ def test_no_scheduler_is_one_sentence():
 
 def test_without_distributed_one_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(ClusterError, match=r'--scheduler needs the package "distributed": pip install'), workers("tcp://x:1"):
+    with (
+        pytest.raises(ClusterError, match=r'--scheduler needs the package "distributed": pip install'),
+        workers("tcp://x:1"),
+    ):
         pass
+
+
+# A class, graded there
+
+
+def test_a_class_is_graded_as_on_one_machine_also_when_a_worker_dies(dask, tmp_path):
+    from distributed import Client
+
+    folder = tmp_path / "class"
+    folder.mkdir()
+    for number in range(12):
+        answer = "pattern.mean()" if number % 2 else "pattern.diagonal(-1, -2, -1).mean(-1)"
+        code = f"def previous_token_score(pattern):\n    return {answer}  # {number}\n"
+        (folder / f"student{number:02}.py").write_text(code)
+    (folder / "broken.ipynb").write_bytes(b"{")
+    options = Options(seed=3, exercises=("3.1", "3.2"), parallel=1)
+    killed = []
+
+    def kill_one(row, done, total):
+        if not killed:
+            with Client(dask) as client:
+                killed.append(next(iter(client.run(os.getpid).values())))
+            os.kill(killed[0], signal.SIGKILL)
+
+    summary = grade_on_cluster(folder, tmp_path / "there", options, dask, kill_one)
+    assert killed and summary.rows == 13
+    grade_folder(folder, tmp_path / "here", options)
+    for name in ("results.jsonl", "results.csv", "results.xml"):
+        assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
+    states = [json.loads(line)["exercises"][0]["state"] for line in (tmp_path / "here" / "results.jsonl").open()]
+    assert states.count("wrong") == 6 and states.count("invalid_notebook") == 1
+    again = grade_on_cluster(folder, tmp_path / "there", options, dask)
+    assert again.reused == 13
+
+
+def test_workers_that_differ_or_give_too_little_are_refused(monkeypatch):
+    like = cluster.Worker("another", torch.__version__, ())
+    with pytest.raises(ClusterError, match="all workers must have the same package"):
+        cluster.grade_batch(Options(seed=1), like, ())
+
+
+def test_a_submission_that_kills_workers_becomes_a_grader_error():
+    nobody = cluster._NoServer(("limits",))
+    answer = Parcel("a.py", "a", "", b"def previous_token_score(pattern):\n    return 1\n")
+    row = cluster._record(answer, known_exercises(), nobody, Options(seed=1, exercises=("3.1",)))["row"]
+    assert row["state"] == "grader_error" and row["score"] is None
+    assert "workers of the cluster died" in row["exercises"][0]["message"]

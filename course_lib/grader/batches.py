@@ -1,7 +1,7 @@
 """Submissions in batches for the workers of a cluster, and what to do with a batch that kills them.
 
-A batch whose worker dies is repeated by the cluster. One that keeps killing workers is cut in halves; what is left of it
-is tried once more with nothing beside it, so that nobody pays for a neighbour.
+A batch whose worker dies is repeated by the cluster. One that keeps killing workers is cut in halves; what is left
+of it is tried once more with nothing beside it, so that nobody pays for a neighbour.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ class Parcel(NamedTuple):
 
 Batch = tuple[Parcel, ...]
 Grade = Callable[[Batch], list[str]]
-
 
 
 def batches(parcels: Iterable[Parcel], size: int) -> Iterator[Batch]:

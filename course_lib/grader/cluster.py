@@ -1,6 +1,6 @@
 """Grading on a Dask cluster: submissions travel as bytes in batches, records come back as JSON text.
 
-Each worker process has a server of its own, which shuts in what it runs. Learners' code never runs in a process of Dask.
+Each worker process has a server of its own, which shuts in what it runs. No learner's code runs in a process of Dask.
 """
 
 from __future__ import annotations
@@ -128,9 +128,7 @@ class _NoServer:
         return Reply("grader_error", message="workers of the cluster died whenever they graded this submission")
 
 
-def grade_on_cluster(
-    path: Path, out: Path, options: Options, address: str, on_row: OnRow | None = None
-) -> Summary:
+def grade_on_cluster(path: Path, out: Path, options: Options, address: str, on_row: OnRow | None = None) -> Summary:
     """As `grade.grade_folder`, on the workers of a Dask cluster.
 
     Args:

@@ -179,7 +179,9 @@ def _rows(folder: Path) -> list[Row]:
     path = folder / "results.jsonl"
     if not path.is_file():
         shares = " It holds shares of a class: join them with `course merge`." if any(folder.glob("part-*")) else ""
-        raise ValueError(f"RESULTS must be a folder that `course grade` wrote, with results.jsonl; got {folder}.{shares}")
+        raise ValueError(
+            f"RESULTS must be a folder that `course grade` wrote, with results.jsonl; got {folder}.{shares}"
+        )
     return list(results.read_results(path))
 
 
