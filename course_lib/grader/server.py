@@ -13,18 +13,19 @@ from pathlib import Path
 from time import monotonic
 from types import TracebackType
 
-from course_lib.grader import isolation, wire
+from course_lib.grader import isolation
 from course_lib.grader.forkserver import START
 from course_lib.grader.frames import TimeIsUp, read_frame, send_frame
 from course_lib.grader.messages import LIMITS, Job, Note, job_header, read_note
-from course_lib.grader.wire import WireError
+from course_lib.grader.wire import WireError, names_of
 from course_lib.grading.run import Failure, Outcome
 
 __all__ = ["Job", "Reply", "Server"]
 
 GRACE = 1.0  # seconds beyond a limit before the grader's own clock stops a worker, which should have stopped itself
 START_SECONDS = 120.0  # for the fork server to import everything
-END_SECONDS = 1.0  # for a killed worker to be gone
+FORK_SECONDS = 20.0  # for a worker to be there and confined, before any clock of the job runs
+END_SECONDS = 2.0  # for a killed worker to be gone
 MAX_REPLY = 2 * LIMITS.max_bytes
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "Cannot allocate memory", "bad_alloc")
 
@@ -68,16 +69,22 @@ class Server:
         self.layers: tuple[str, ...] = ()
         self._lock = threading.Lock()
         self._process: _Process | None = None
+        self._was_dumpable: int | None = None
 
     def __enter__(self) -> Server:
+        if not isolation.LINUX:
+            raise OSError(f"grading needs Linux, which {sys.platform} is not: use a Linux machine or a container")
         self.layers = isolation.layers_of(self._level)
         self._process = _Process(self.layers)
+        self._was_dumpable = isolation.hide_memory() if self.layers else None
         return self
 
     def __exit__(self, *error: type[BaseException] | BaseException | TracebackType | None) -> None:
         if self._process is not None:
             self._process.close()
             self._process = None
+        if self._was_dumpable is not None:
+            isolation.show_memory(self._was_dumpable)
 
     def run(self, job: Job) -> Reply:
         """Do a job; blocks until it is done and nothing of it is left. Never raises because of the job."""
@@ -115,7 +122,7 @@ class _Process:
         with theirs:
             theirs.set_inheritable(True)
             self._popen = subprocess.Popen(
-                [sys.executable, "-P", "-s", "-c", _PROGRAM, str(theirs.fileno()), json.dumps(layers)],
+                [sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno()), json.dumps(layers)],
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
@@ -193,7 +200,7 @@ class _Conversation:
     def __init__(self, job: Job, stream: socket.socket) -> None:
         self._job, self._stream = job, stream
         self._outcomes: list[Outcome] = []
-        self._ready = False
+        self._confined = self._ready = False
         self._state, self._message = "", ""
         self._bytes_left = MAX_REPLY
 
@@ -209,12 +216,12 @@ class _Conversation:
             self._state = ""
 
     def _talk(self) -> None:
-        deadline = monotonic() + self._job.setup_seconds + GRACE
-        self._stream.settimeout(self._job.setup_seconds + GRACE)
+        deadline = monotonic() + FORK_SECONDS
+        self._stream.settimeout(FORK_SECONDS)
         send_frame(self._stream, job_header(self._job))
         for case in self._job.cases:
             send_frame(self._stream, case)
-        names = [list(wire.decode(case)) for case in self._job.cases]
+        names = [names_of(case) for case in self._job.cases]
         n_outcomes = 2 * len(names)
         while len(self._outcomes) < n_outcomes and not self._state:
             frame = read_frame(self._stream, min(LIMITS.max_bytes, self._bytes_left), deadline)
@@ -222,12 +229,14 @@ class _Conversation:
                 return
             self._bytes_left -= len(frame)
             self._take(read_note(frame, names[len(self._outcomes) // 2], self._job.seconds))
-            deadline = monotonic() + self._job.seconds + GRACE
+            deadline = monotonic() + GRACE + (self._job.seconds if self._ready else self._job.setup_seconds)
 
     def _take(self, note: Note) -> None:
-        if note.kind == "error" and not self._ready:
+        if note.kind == "confined" and not self._confined:
+            self._confined = True
+        elif note.kind == "error" and self._confined and not self._ready:
             self._state, self._message = "error", note.text
-        elif note.kind == "ready" and not self._ready:
+        elif note.kind == "ready" and self._confined and not self._ready:
             self._ready = True
         elif note.kind == "outcome" and self._ready:
             self._add(note.outcome)
@@ -240,6 +249,8 @@ class _Conversation:
             self._too_slow()
 
     def _stop_clock(self) -> None:
+        if not self._confined:
+            return
         if self._ready:
             self._outcomes.append(Outcome(failure=Failure(True, limit=self._job.seconds)))
             self._too_slow()
@@ -257,6 +268,8 @@ class _Conversation:
 
     def reply(self, exit_code: int) -> Reply:
         """What came of it, now that it is known how the worker ended."""
+        if not self._confined:
+            raise _ServerDied(f"a worker ended before its job began, with status {exit_code}")
         pairs = tuple(zip(self._outcomes[::2], self._outcomes[1::2], strict=False))
         if any(_is_memory(outcome.failure) for outcome in self._outcomes):
             return Reply("oom", pairs, "The memory did not suffice.")

@@ -81,6 +81,12 @@ def decode(data: bytes, limits: Limits = Limits()) -> Any:
     return value
 
 
+def names_of(data: bytes) -> list[str]:
+    """The keys of an encoded dictionary of our own; its values are not read."""
+    end = _START + int.from_bytes(data[len(MAGIC) : _START], "big")
+    return [key[1] for key, _ in json.loads(data[_START:end])[1]]
+
+
 def _refuse(name: str) -> None:
     raise WireError(f"{name} is no number of a header")
 
