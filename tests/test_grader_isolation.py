@@ -182,10 +182,10 @@ def test_own_files_are_few_small_and_gone_with_the_worker(running):
         assert attempt(running, write.format(10)) in ("PermissionError", "OSError", "FileNotFoundError")
         return
     path = attempt(running, write.format(10))
-    assert path.startswith("/tmp/") and not os.path.exists(path)
-    assert attempt(running, "y = os.listdir('/tmp')") == []  # also where the one before left something
+    assert path.startswith("/scratch/") and not os.path.exists(path)
+    assert attempt(running, "y = os.listdir('/scratch')") == []  # also where the one before left something
     assert attempt(running, write.format(65 << 20)) == "OSError"
-    assert attempt(running, "for n in range(9999): open(f'/tmp/{n}', 'w').close()\n    y = 1") == "OSError"
+    assert attempt(running, "for n in range(9999): open(f'/scratch/{n}', 'w').close()\n    y = 1") == "OSError"
 
 
 # Everything together, for an ordinary user
