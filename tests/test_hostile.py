@@ -1,15 +1,24 @@
 """The hostile corpus, graded through the real entry: no forged point, no hang, no lost row, nothing left behind."""
 
+import csv
+import json
 import os
+import re
 import shutil
-import subprocess
+import sys
+import tempfile
 import time
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from xml.etree import ElementTree
 
 import pytest
 
+from course_lib.__main__ import main
+from course_lib.grader.isolation import probe
 from tests.hostile import CORPUS, MODULES
-from tests.hostile.ground import LIMITS, ROOT, grade_corpus
+from tests.hostile.ground import LIMITS, ROOT, can_fence, grade_corpus
 
 SLACK = 2.0  # seconds beyond a limit
 NOBODY = 65534
@@ -138,6 +147,66 @@ def test_memory_is_flat(graded):
     assert min(late) < max(early) + 48, (early[-1], late[-1])
 
 
+def test_the_table_holds_no_formula_and_no_control_code(graded):
+    with open(graded.scene.results / "results.csv", encoding="utf-8", newline="") as file:
+        lines = list(csv.reader(file))
+    assert len(lines) == len(graded.rows) + 1 and len({len(line) for line in lines}) == 1
+    cells = [cell for line in lines[1:] for cell in line]
+    assert not [cell for cell in cells if re.match(r"\s*[=+@-]", cell) and not re.fullmatch(r"-?[\d.]+", cell)]
+    assert not [cell for cell in cells if re.search(r"[\x00-\x08\x0b-\x1f\x7f]", cell)]
+
+
+def test_the_xml_is_whole(graded):
+    suites = ElementTree.parse(graded.scene.results / "results.xml").getroot()
+    assert len(suites) == len(graded.rows)
+    assert not [case for case in suites.iter("testcase") if case.get("name") == graded.scene.token]
+
+
+def test_the_results_are_plain_text(graded):
+    text = graded.results.decode()
+    assert len(text.splitlines()) == len(graded.rows)
+    shown = json.dumps([row["exercises"] for row in graded.rows], ensure_ascii=False)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", shown)
+    assert max(len(one["message"]) for row in graded.rows for one in row["exercises"]) <= 2000
+
+
+@pytest.fixture(scope="module")
+def pages(graded):
+    assert main(["report", str(graded.scene.results)]) == 0
+    return {path: path.read_text(encoding="utf-8") for path in (graded.scene.results / "html").rglob("*.html")}
+
+
+class Elements(HTMLParser):
+    """All elements and attributes of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list) -> None:
+        self.found.append((tag, dict(attributes)))
+
+
+def test_the_pages_run_nothing_and_load_nothing(pages):
+    assert len(pages) > 1
+    for path, text in pages.items():
+        for tag, attributes in Elements(text).found:
+            assert tag not in ("script", "img", "iframe", "object", "embed", "link", "base", "form", "h6"), (path, tag)
+            assert not [name for name in attributes if name.startswith("on") or name in ("src", "srcset")], path
+            target = attributes.get("href") or ""
+            assert not re.match(r"\s*(javascript|data|https?|//)", target, re.I), (path, target)
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text), path
+
+
+def test_links_of_the_pages_lead_to_pages(pages, graded):
+    for path, text in pages.items():
+        for tag, attributes in Elements(text).found:
+            target = unquote(urlsplit(attributes.get("href") or "").path)
+            if tag == "a" and target:
+                assert (path.parent / target).resolve() in {one.resolve() for one in pages}, (path, target)
+
+
 def some(step: int, start: int = 0):
     """A part of the corpus in which every family is."""
     return tuple(entry for entry in CORPUS[start::step])
@@ -152,26 +221,62 @@ def test_a_second_run_is_identical_to_the_byte(tmp_path):
     assert not different
 
 
+def way_for(user: int) -> tuple[str, ...]:
+    """A command that lets this user reach Python, where a folder above it is closed to others; inside a fence."""
+    base = Path(sys.base_prefix)
+    closed = [place for place in (base, *base.parents) if not place.stat().st_mode & 0o001]
+    if not closed:
+        return ()
+    above, inside = closed[-1], base
+    steps = f"mount --bind {inside} /mnt && mount -t tmpfs -o mode=0755 none {above} && mkdir -p {inside}"
+    return ("sh", "-c", f'{steps} && mount --move /mnt {inside} && exec "$@"', "sh")
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that every user may reach; pytest's own are closed to others."""
+    folder = Path(tempfile.mkdtemp(prefix="hostile-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.mark.skipif(os.getuid() != 0 or not shutil.which("setpriv"), reason="only root can become somebody else")
-def test_an_ordinary_user_is_as_safe(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ordinary")
-    for place in (folder, *folder.parents):
-        if place.stat().st_uid == 0 and str(place).startswith(str(Path("/tmp").resolve())) and place != Path("/tmp"):
-            place.chmod(place.stat().st_mode | 0o755)
-    user = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all")
-    readable = subprocess.run([*user, "test", "-x", str(ROOT / "course_lib")], check=False).returncode == 0
-    if not readable:
-        pytest.skip("an ordinary user may not read this checkout")
-    graded = grade_corpus(folder, some(QUICK_EVERY, 1), before=user, owner=NOBODY)
+def test_an_ordinary_user_is_as_safe(open_folder):
+    if not can_fence():
+        pytest.skip("no table of processes of its own, so nothing would stop a signal to all")
+    user = (
+        "setpriv",
+        f"--reuid={NOBODY}",
+        f"--regid={NOBODY}",
+        "--clear-groups",
+        "--inh-caps=-all",
+        "--bounding-set=-all",
+    )
+    before = (*way_for(NOBODY), *user)
+    graded = grade_corpus(open_folder / "in", some(QUICK_EVERY, 1), before=before, owner=NOBODY)
     layers = graded.facts["isolation"]
     assert "limits" in layers and "uid" not in layers
+    assert_safe(graded)
+
+
+def test_landlock_alone_is_safe(tmp_path):
+    """What Docker and a plain server give: no namespaces, no other user."""
+    if not (can_fence() and probe()["landlock"]):
+        pytest.skip("no Landlock, or no fence")
+    graded = grade_corpus(tmp_path / "in", some(QUICK_EVERY, 2), level="landlock")
+    assert graded.facts["isolation"] == ["limits", "landlock"]
+    assert_safe(graded)
+
+
+def assert_safe(graded):
+    """The same as above in one: rows, points, processes, files, the grader's own state, the network."""
+    layers = graded.facts["isolation"]
     rows = {entry.name: graded.rows_of(entry) for entry in graded.entries.values()}
-    assert all(rows.values())
-    forged = [
-        entry.name
-        for entry in graded.entries.values()
-        for row in rows[entry.name]
-        if must_fail(entry, layers) and row["score"]
-    ]
-    assert not forged and not graded.facts["left"] and not graded.facts["changed"] and not graded.planted
-    assert not [row for row in graded.rows if row["state"] == "grader_error"]
+    assert all(rows[entry.name] for entry in graded.entries.values() if entry.n_rows != 0)
+    points = {entry.name: [row["score"] for row in rows[entry.name]] for entry in graded.entries.values()}
+    entries = graded.entries.values()
+    assert not [entry.name for entry in entries if must_fail(entry, layers) and any(points[entry.name])]
+    assert not [entry.name for entry in entries if entry.scores and points[entry.name] != [1]]
+    assert not [row["submission"] for row in graded.rows if row["state"] == "grader_error"]
+    assert not graded.facts["left"] and not graded.facts["changed"] and not graded.planted and not graded.heard
