@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from course_lib.grader.grade import Options, grade_folder
-
 from tests.hostile.entry import as_bytes
 
 IDS_OF_STYLES = ("2.2", "3.1", "6.1")

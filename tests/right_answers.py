@@ -329,7 +329,8 @@ SOURCES = {
         # %%
         class Score(nn.Module):
             def forward(self, losses, early, late):
-                return losses.mean(1).index_select(1, torch.tensor([late - 1])).squeeze(1) - losses.mean(1)[:, early - 1]
+                mean = losses.mean(1)
+                return mean.index_select(1, torch.tensor([late - 1])).squeeze(1) - mean[:, early - 1]
         # %%
         model = Entropy()
         def entropy(counts): return model(counts)

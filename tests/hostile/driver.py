@@ -18,9 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+
 from course_lib.grader import grade
 from course_lib.grader.messages import Job
-
 from course_lib.grading import load
 
 SUBREAPER = 36  # of prctl: orphans of whatever is started below come to this process, so that they can be counted

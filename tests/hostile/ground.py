@@ -11,7 +11,7 @@ import sys
 import sysconfig
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,10 +62,8 @@ class Listener:
 
     def __exit__(self, *error: object) -> None:
         for stream in (self._tcp, self._udp, self._unix):
-            try:
+            with suppress(OSError):
                 stream.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits
-            except OSError:
-                pass
             stream.close()
 
 

@@ -36,6 +36,12 @@ def value(name: str, why: str, expression: str, tail: str = "b''") -> Entry:
     return speak(f"value_{name}", why, f"raw(outcome({expression}), {tail})\ntime.sleep(0.2)")
 
 
+def failure(name: str, why: str, changes: str, times: int = 1) -> Entry:
+    """Sends an outcome with a failure whose fields are changed."""
+    send = "say(wire.encode({'kind': 'outcome', 'mutated': [], 'failure': failure, 'value': None}))"
+    return speak(name, why, f"failure = {FAILURE} | {{{changes}}}\nfor _ in range({times}): {send}")
+
+
 FAILURE = "dict(attempted=True, kind='E', message='m', line_number=1, line='x', limit=None, loop='')"
 ENTRIES = [
     speak("wrong_first", "sends eight wrong outcomes before its answer", "for _ in range(8): say(messages.finished(Outcome(value=pattern)))"),
@@ -50,14 +56,19 @@ ENTRIES = [
     speak("kind_list", "sends a kind that is a list", "say(wire.encode({'kind': ['ready']}))"),
     speak("no_dict", "sends a list, a number and nothing", "say(wire.encode([1]))\nsay(wire.encode(7))\nsay(wire.encode(None))\nsay(b'')"),
     speak("empty_frames", "sends a thousand empty frames", "for _ in range(1000): say(b'')"),
-    speak("limit", "says that the call was too slow", f"failure = {FAILURE} | {{'limit': 1e-9, 'loop': 'while'}}\nsay(wire.encode({{'kind': 'outcome', 'mutated': [], 'failure': failure, 'value': None}}))"),
-    speak("limit_infinite", "says that the limit was infinite", f"failure = {FAILURE} | {{'limit': float('inf')}}\nsay(wire.encode({{'kind': 'outcome', 'mutated': [], 'failure': failure, 'value': None}}))"),
-    speak("line_number", "an error on line 16 ** 4095, which Python will not print", f"failure = {FAILURE} | {{'line_number': 16 ** 4095}}\nsay(wire.encode({{'kind': 'outcome', 'mutated': [], 'failure': failure, 'value': None}}))"),
-    speak("line_negative", "an error on a line before the first", f"failure = {FAILURE} | {{'line_number': -5}}\nsay(wire.encode({{'kind': 'outcome', 'mutated': [], 'failure': failure, 'value': None}}))"),
-    speak("failure_bool", "true where a number is wanted", f"failure = {FAILURE} | {{'line_number': True, 'limit': False}}\nsay(wire.encode({{'kind': 'outcome', 'mutated': [], 'failure': failure, 'value': None}}))"),
-    speak("failure_extra", "a failure with a field more", f"failure = {FAILURE} | {{'points': 3}}\nsay(wire.encode({{'kind': 'outcome', 'mutated': [], 'failure': failure, 'value': None}}))"),
-    speak("failure_kind", "an error of a kind that the grader itself uses", f"for kind in ('oom', 'crashed', 'timeout', 'ok', 'passed', 'grader_error', 'MemoryError'):\n    failure = {FAILURE} | {{'kind': kind}}\n    say(wire.encode({{'kind': 'outcome', 'mutated': [], 'failure': failure, 'value': None}}))"),
-    speak("stub", "says in every case that nothing was attempted", f"failure = {FAILURE} | {{'attempted': False}}\nfor _ in range(8): say(wire.encode({{'kind': 'outcome', 'mutated': [], 'failure': failure, 'value': None}}))"),
+    failure("limit", "says that the call was too slow", "'limit': 1e-9, 'loop': 'while'"),
+    failure("limit_infinite", "says that the limit was infinite", "'limit': float('inf')"),
+    failure("line_number", "an error on line 16 ** 4095, which Python will not print", "'line_number': 16 ** 4095"),
+    failure("line_negative", "an error on a line before the first", "'line_number': -5"),
+    failure("failure_bool", "true where a number is wanted", "'line_number': True, 'limit': False"),
+    failure("failure_extra", "a failure with a field more", "'points': 3"),
+    failure("kind_oom", "an error of a kind that the grader may use itself: oom", "'kind': 'oom'"),
+    failure("kind_crashed", "an error of a kind that the grader may use itself: crashed", "'kind': 'crashed'"),
+    failure("kind_timeout", "an error of a kind that the grader may use itself: timeout", "'kind': 'timeout'"),
+    failure("kind_ok", "an error of a kind that the grader may use itself: ok", "'kind': 'ok'"),
+    failure("kind_grader_error", "an error of a kind that the grader may use itself: grader_error", "'kind': 'grader_error'"),
+    failure("kind_memoryerror", "an error of a kind that the grader may use itself: MemoryError", "'kind': 'MemoryError'"),
+    failure("stub", "says in every case that nothing was attempted", "'attempted': False", times=8),
     speak("value_and_failure", "an outcome with both", f"say(wire.encode({{'kind': 'outcome', 'mutated': [], 'failure': {FAILURE}, 'value': right(pattern)}}))"),
     speak("mutated_names", "changed inputs with odd names", "say(wire.encode({'kind': 'outcome', 'mutated': ['../x', '<b>', 'pattern', 'pattern'], 'failure': None, 'value': 0}))"),
     speak("magic", "another magic word", "say(b'PK\\x03\\x04' + bytes(100))"),
