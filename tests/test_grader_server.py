@@ -359,22 +359,26 @@ def test_a_forged_failure_is_made_of_plain_fields():
 # Nothing is left
 
 
-def test_many_jobs_leave_no_process_no_file_and_no_memory_behind():
-    def used() -> tuple[int, int]:
-        pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in (os.getpid(), *below)]
-        return len(os.listdir("/proc/self/fd")), max(pages[1:]) * os.sysconf("SC_PAGE_SIZE")
+def test_many_jobs_leave_no_process_no_file_and_no_memory_behind(grader):
+    def used() -> tuple[set[int], int, int]:
+        below = children(os.getpid())
+        pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in below]
+        return below, len(os.listdir("/proc/self/fd")), max(pages) * os.sysconf("SC_PAGE_SIZE")
 
     codes = ["return x", "1 / 0", "import os\nos._exit(1)", "import threading\nreturn [x] * 99"]
-    before_all = children(os.getpid())
-    with Server("best", parallel=2) as running, ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda code: running.run(job(body(code))), codes * 5))
-        below = children(os.getpid()) - before_all
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda code: grader.run(job(body(code))), codes * 3))
         before = used()
-        list(pool.map(lambda code: running.run(job(body(code))), codes * 45))
-        assert children(os.getpid()) - before_all == below
-        files, memory = used()
-        assert files == before[0] and memory < before[1] + (2 << 20)
-    assert children(os.getpid()) - before_all == set()
+        list(pool.map(lambda code: grader.run(job(body(code))), codes * 47))
+        after = used()
+    assert after[:2] == before[:2] and after[2] < before[2] + (2 << 20)
+
+
+def test_a_dead_fork_server_is_replaced(grader):
+    others = children(os.getpid()) - {grader._process._popen.pid}
+    os.kill(grader._process._popen.pid, signal.SIGKILL)
+    assert grader.run(job(body("return x"))).state == "ok"
+    assert not any(Path(f"/proc/{pid}").exists() for pid in others)
 
 
 DAEMON = """
@@ -391,30 +395,30 @@ return x
 """
 
 
-def test_children_of_a_worker_die_with_it():
-    """Without filtered system calls a worker can start processes."""
+@pytest.fixture(scope="module")
+def unprotected():
+    """A worker may start processes and signal all others of the same user."""
+    with Server("none") as running:
+        yield running
+
+
+def test_children_of_a_worker_die_with_it(unprotected):
     before = children(os.getpid())
-    with Server("none") as running:
-        below = children(os.getpid()) - before
-        assert running.run(job(body(DAEMON.strip()), seconds=5.0)).state == "ok"
-        assert children(os.getpid()) - before == below
+    assert unprotected.run(job(body(DAEMON.strip()), seconds=5.0)).state == "ok"
+    assert children(os.getpid()) == before
 
 
-def test_a_dead_fork_server_is_replaced(grader):
-    with Server("limits") as running:
-        assert running.run(job(body("return x"))).state == "ok"
-        os.kill(running._process._popen.pid, signal.SIGKILL)
-        assert running.run(job(body("return x"))).state == "ok"
+def test_a_worker_that_is_stopped_or_killed(unprotected):
+    stop, kill = ("import os, signal\nos.kill(os.getpid(), signal.SIG" + name for name in ("STOP)", "KILL)"))
+    assert hostile(unprotected, stop) == "timeout"
+    assert hostile(unprotected, kill) == "oom"  # as when the kernel kills it
 
 
-def test_a_stopped_fork_server_is_replaced(monkeypatch):
+def test_a_stopped_fork_server_is_replaced(unprotected, monkeypatch):
     monkeypatch.setattr(server, "END_SECONDS", 0.5)
-    with Server("none") as running:
-        reply = running.run(job("import os, signal\nos.kill(os.getppid(), signal.SIGSTOP)\n" + body("return x")))
-        assert reply.state == "grader_error"
-        assert running.run(job(body("return x"))).state == "ok"
-        assert running.run(job(body("import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)"))).state == "timeout"
-        assert running.run(job(body("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"))).state == "oom"
+    reply = unprotected.run(job("import os, signal\nos.kill(os.getppid(), signal.SIGSTOP)\n" + body("return x")))
+    assert reply.state == "grader_error"
+    assert unprotected.run(job(body("return x"))).state == "ok"
 
 
 def test_a_worker_that_cannot_be_confined_is_our_own_fault():

@@ -77,7 +77,7 @@ def test_tensors_come_back_bit_for_bit(dtype, shape, generator):
         came = decode(encode(value))
         assert came.dtype == dtype and came.shape == value.shape and values.same(came, value)
         assert came.is_contiguous() == value.is_contiguous()
-        came.add_(0) if dtype != torch.bool else came.logical_not_()  # its memory is its own, and may be written
+        came.fill_(1)  # its memory is its own, and may be written
 
 
 def test_special_numbers_come_back():
@@ -235,7 +235,10 @@ def test_what_is_too_large_or_unknown_becomes_opaque_and_says_what_it_was():
     for value in (object(), {1}, torch.zeros(1).expand(2**40), [0] * 9999, float, (one for one in ())):
         came = decode(encode(value))
         assert type(came) is Opaque and came.text == values.describe(value)[:500]
-    assert type(decode(encode(loop))) is list  # down to the depth that is allowed
+    many = [[0.5] * 100] * 100
+    came = decode(encode({"a": 1, "b": loop, "c": torch.ones(2), "d": many, "e": [torch.zeros(1), many], "f": 2}))
+    assert [type(part) for part in came.values()] == [int, Opaque, torch.Tensor, Opaque, Opaque, int]
+    assert came["d"].text == values.describe(many)
     assert decode(encode(Opaque("a thing"))).text == "a thing"
 
 
@@ -276,3 +279,18 @@ def test_damaged_messages_are_values_or_refused_and_nothing_else():
 def test_noise_is_refused(noise, as_header):
     with pytest.raises(WireError):
         decode(raw(noise) if as_header else MAGIC[: len(noise) % 5] + noise)
+
+
+def test_numbers_that_torch_does_not_compare_are_judged_all_the_same():
+    """A whole number beyond all floats is wrong; an unsigned tensor is as good as another of whole numbers."""
+    exercise = load.find("0.1")
+    case = exercise.draw(1)[0]
+    for huge in (10**400, -(10**400)):
+        outcome = Outcome(decode(encode(huge)))
+        assert judge(exercise, case, 1, outcome, outcome).differs
+    exercise = load.find("11.5")
+    case = exercise.draw(1)[0]
+    right = exercise.reference(**case.inputs)
+    for value, passed in ((right.to(torch.uint64), True), ((right + 1).to(torch.uint64), False)):
+        outcome = Outcome(decode(encode(value)))
+        assert judge(exercise, case, 1, outcome, outcome).passed is passed

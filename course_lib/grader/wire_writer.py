@@ -15,6 +15,10 @@ from course_lib.grader.wire_limits import MAX_DIGITS, MAX_HEADER, Limits, plain_
 from course_lib.grading.values import describe, is_dense, is_tensor
 
 
+class _TooMuch(Exception):
+    """A container holds more values, or deeper ones, than a message may."""
+
+
 class Writer:
     """Collects the raw bytes of tensors while the header is made."""
 
@@ -25,9 +29,21 @@ class Writer:
 
     def node(self, value: Any, depth: int) -> list[Any]:
         """The header's list for a value."""
+        before = len(self.chunks), self._items_left, self._bytes_left
+        try:
+            return self._node(value, depth)
+        except _TooMuch:
+            if depth > 1:  # a value of the outermost dictionary is left out as a whole
+                raise
+            n_chunks, self._items_left, self._bytes_left = before
+            del self.chunks[n_chunks:]
+            self._items_left -= 1
+            return self._opaque(value)
+
+    def _node(self, value: Any, depth: int) -> list[Any]:
         self._items_left -= 1
         if self._items_left < 0 or depth > self._limits.max_depth:
-            return self._opaque(value)
+            raise _TooMuch
         write = self._WRITERS.get(type(value)) or (Writer._module if _is_module(value) else None)
         node = write(self, value, depth) if write else None
         return self._opaque(value) if node is None else node
@@ -43,12 +59,12 @@ class Writer:
 
     def _several(self, value: tuple | list, depth: int) -> list[Any] | None:
         if len(value) > self._items_left:
-            return None
+            raise _TooMuch
         return [type(value).__name__, [self.node(part, depth + 1) for part in value]]
 
     def _dict(self, value: dict, depth: int) -> list[Any] | None:
         if 2 * len(value) > self._items_left:
-            return None
+            raise _TooMuch
         return ["dict", [[self.node(key, depth + 1), self.node(part, depth + 1)] for key, part in value.items()]]
 
     def _tensor(self, value: Tensor, _depth: int) -> list[Any] | None:

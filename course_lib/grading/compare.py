@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +66,7 @@ def as_tensor(value: Any) -> Tensor:
     try:
         return torch.tensor(float(value), dtype=torch.float64)
     except OverflowError:  # a whole number beyond all floats
-        return torch.tensor(math.copysign(torch.inf, value), dtype=torch.float64)
+        return torch.tensor(torch.inf if value > 0 else -torch.inf, dtype=torch.float64)
 
 
 def compare(expected: Any, got: Any, tolerance: Tolerance | None = None) -> Comparison:
