@@ -14,14 +14,12 @@ from time import perf_counter
 from typing import Any
 
 from course_lib.grader.folder import Submission, find_all
-from course_lib.grader.given import package_hash
+from course_lib.grader.given import known_exercises, package_hash
 from course_lib.grader.isolation import LEVELS
 from course_lib.grader.results import Records, write_part, write_records
 from course_lib.grader.rows import STATES, Options, Record, Row, grade_record, grade_submission
 from course_lib.grader.server import Server
-from course_lib.grader.states import ids_in_order
 from course_lib.grader.store import Store, locked
-from course_lib.grading import load
 from course_lib.grading.spec import Exercise
 
 __all__ = [
@@ -64,11 +62,6 @@ class Summary:
     ignored: tuple[str, ...]
     isolation: tuple[str, ...]
     seconds: float
-
-
-def known_exercises() -> dict[str, Exercise]:
-    """All exercises of the course, by id, in order."""
-    return {one: load.find(one) for one in ids_in_order(list(load.index(load.source_folder())))}
 
 
 def grade_folder(
