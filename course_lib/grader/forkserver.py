@@ -128,11 +128,13 @@ def _be_worker(stream: socket.socket, confinement: Confinement, slot: int) -> No
     """In the forked process: do one job and end. Never returns."""
     code = 1
     try:
-        from course_lib.grader import worker
+        from course_lib.grader import messages, worker
+        from course_lib.grader.frames import send_frame
 
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         fields, cases = worker.read_job(stream)
         confinement.confine(slot, fields["memory"], _cpu_seconds(fields), keep=stream.fileno())
+        send_frame(stream, messages.confined())
         gc.enable()
         worker.work(stream, fields, cases)
         code = 0
@@ -155,7 +157,7 @@ def main() -> None:
 
     torch.set_num_threads(1)
     confinement.enter()
-    isolation.quieten(keep=control.fileno())
+    isolation.quieten({control.fileno(), *confinement.inherited})
     gc.collect()
     gc.freeze()
     gc.disable()

@@ -1,4 +1,4 @@
-"""What grader and worker say to each other: a job one way; the other way "ready", outcomes, or why a cell failed.
+"""What grader and worker say to each other: a job one way; the other way how far it is, outcomes, or what failed.
 
 The grader takes nothing in a message for granted: `read_note` makes plain fields of it or refuses it.
 """
@@ -64,6 +64,11 @@ def job_header(job: Job) -> bytes:
     return json.dumps(fields | times).encode()
 
 
+def confined() -> bytes:
+    """The worker has given up its rights; only after this does it run anything of a learner's."""
+    return encode({"kind": "confined"})
+
+
 def ready() -> bytes:
     """The cells have run, and the answer is a function."""
     return encode({"kind": "ready"})
@@ -95,8 +100,8 @@ def read_note(data: bytes, names: Collection[str], seconds: float | int) -> Note
     """
     message = decode(data, LIMITS)
     kind = message.get("kind") if type(message) is dict else None
-    if kind == "ready" and len(message) == 1:
-        return Note("ready")
+    if kind in ("confined", "ready") and len(message) == 1:
+        return Note(kind)
     if kind == "error" and message.keys() == {"kind", "text"} and type(message["text"]) is str:
         return Note("error", text=without_addresses(message["text"]))
     if kind == "outcome" and message.keys() == {"kind", "mutated", "failure", "value"}:
