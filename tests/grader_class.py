@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import threading
 
 from course_lib.grader import wire
-from course_lib.grader.given import known_exercises
+from course_lib.grader.given import chapter_of, known_exercises
 from course_lib.grader.messages import Job
 from course_lib.grader.server import Reply
 from course_lib.grading import load
@@ -62,10 +63,6 @@ def notebook(*codes: str) -> bytes:
 
 def solved(exercise_id: str, change: tuple[str, str] = ("", "")) -> str:
     """The course's own answer cell for an exercise, with a change."""
-    import ast
-
-    from course_lib.grader.given import chapter_of
-
     statements = chapter_of(ALL[exercise_id]).published[ALL[exercise_id].reference.__name__]
     return ast.unparse(ast.Module(list(statements), [])).replace(*change)
 

@@ -27,6 +27,7 @@ from course_lib.grader.reading import InvalidNotebook
 from course_lib.grader.results import merge
 from course_lib.grader.server import Reply
 from course_lib.grader.store import InUse, Store, locked, written_whole
+from course_lib.grading import Measure
 from course_lib.grading.examine import CHANGES, examine
 from course_lib.grading.report import findings
 from course_lib.grading.run import Failure, Outcome
@@ -279,10 +280,7 @@ def test_a_measure_that_fails_on_a_result_of_the_right_kind_is_wrong():
             raise RuntimeError("cannot")
         return result
 
-    exercise = replace(
-        ALL["3.1"],
-        measure=verdicts.values and __import__("course_lib.grading", fromlist=["Measure"]).Measure("m", measure),
-    )
+    exercise = replace(ALL["3.1"], measure=Measure("m", measure))
     one = task.cases[0]
     broken = replace(task, exercise=exercise, cases=(one,), wanted=task.wanted[:1], payloads=task.payloads[:1])
     outcome = Outcome(task.wanted[0].value + 1)
@@ -333,8 +331,9 @@ def test_a_second_run_grades_nothing_and_a_changed_file_only_itself(tmp_path):
     run_class(folder, tmp_path / "out", make_server=make)
     assert [job.function for job in servers[2].jobs] == ["previous_token_score"]
     assert results(tmp_path / "out")["same.ipynb"]["state"] == "ok"
+    assert run_class(folder, tmp_path / "out", make_server=make)[0].reused == 6
     run_class(folder, tmp_path / "out", replace(OPTIONS, exercises=CHAPTER, seed=6), make_server=make)
-    assert len(servers[3].jobs) > 4  # other inputs
+    assert len(servers[4].jobs) > 4  # other inputs
 
 
 def test_a_changed_specification_grades_its_exercise_again_and_no_other(tmp_path, monkeypatch):
@@ -387,7 +386,8 @@ def test_a_kill_in_the_middle_and_a_torn_line_lose_nothing(tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from dataclasses import replace\n"
         "from tests.test_grader_grade import run_class\n"
-        "run_class(Path(sys.argv[1]), Path(sys.argv[2]), on_row=lambda row, done, n: (print(done, flush=True), time.sleep(0.05)))"
+        "tell = lambda row, done, n: (print(done, flush=True), time.sleep(0.05))\n"
+        "run_class(Path(sys.argv[1]), Path(sys.argv[2]), on_row=tell)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(folder), str(out)],
