@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from grader_class import ALL, SCORE, SOURCE, LocalServer, fill, notebook, solved
 
 from course_lib.grader import given, rows, verdicts
 from course_lib.grader.folder import Submission
@@ -31,7 +32,6 @@ from course_lib.grading import Measure
 from course_lib.grading.examine import CHANGES, examine
 from course_lib.grading.report import findings
 from course_lib.grading.run import Failure, Outcome
-from tests.grader_class import ALL, SCORE, SOURCE, LocalServer, fill, notebook, solved
 
 OPTIONS = Options(seed=5, parallel=2)
 ONE = replace(OPTIONS, exercises=("3.1",))
@@ -385,7 +385,7 @@ def test_a_kill_in_the_middle_and_a_torn_line_lose_nothing(tmp_path):
     folder, out = fill(tmp_path / "class", 12), tmp_path / "out"
     code = (
         "import sys, time; from pathlib import Path; from dataclasses import replace\n"
-        "from tests.test_grader_grade import run_class\n"
+        "from test_grader_grade import run_class\n"
         "tell = lambda row, done, n: (print(done, flush=True), time.sleep(0.05))\n"
         "run_class(Path(sys.argv[1]), Path(sys.argv[2]), on_row=tell)"
     )
@@ -393,7 +393,7 @@ def test_a_kill_in_the_middle_and_a_torn_line_lose_nothing(tmp_path):
         [sys.executable, "-c", code, str(folder), str(out)],
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[1],
-        env={**os.environ, "PYTHONPATH": "."},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((".", "tests"))},
     )
     for line in process.stdout:
         if int(line) == 20:

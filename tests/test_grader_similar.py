@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 
 import pytest
+from grader_class import ALL, SCORE, notebook, solved
 
 from course_lib.grader.similar import SHORT, Alike, Print, normal_form, print_of, prints_from, published_print
 from course_lib.grader.submission import read_answers
-from tests.grader_class import ALL, SCORE, notebook, solved
 
 LONG = "3.2"
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from time import perf_counter
 
 import pytest
+from grader_class import solved
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +22,6 @@ from course_lib.grading import load
 from course_lib.grading.examine import PASSED, examine
 from course_lib.grading.pages import as_stub
 from course_lib.grading.source import code_cells
-from tests.grader_class import solved
 
 ROOT = load.source_folder().parent
 ALL = known_exercises()
