@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return options.follow(options)
     except KeyboardInterrupt:
-        print("\nStopped.")
+        print("\nStopped.", file=sys.stderr)
         return 130
 
 

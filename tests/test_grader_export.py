@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
 
 import pytest
-from grader_rows import entry, row
+from grader_rows import a_class, entry, row
 
+from course_lib.grader import gradescope
 from course_lib.grader.export import canvas, feedback, formula_safe, moodle
+from course_lib.grader.gradescope import write_autograder
 from course_lib.grader.roster import fold, match, read_table
 
+ROOT = Path(__file__).resolve().parent.parent
 GRADE_BOOK = """\
 \ufeffStudent,ID,SIS User ID,SIS Login ID,Section,hw1 (77),Final Score
     Points Possible,,,,,8,(read only)
@@ -107,8 +118,6 @@ def test_what_cannot_be_placed_is_told_with_the_reason(grade_book, tmp_path):
 
 
 def test_every_row_is_written_or_told(grade_book, tmp_path):
-    from grader_rows import a_class
-
     rows = [*a_class(40), row("ada"), row("jdoe"), row("jdoe2")]
     done = canvas(rows, tmp_path / "out.csv", grade_book)
     assert done.written == 3 and done.written + len(done.unplaced) == len(rows)
@@ -225,3 +234,115 @@ def test_numbers_and_plain_words_stay(cell):
 
 def test_fold_makes_spellings_of_a_name_equal():
     assert fold("Jörg  MÜLLER-X") == fold("jorg mullerx") and fold("ß") == "ss" and fold("李小龙") == "李小龙"
+
+
+# Gradescope
+
+RIGHT = "def previous_token_score(pattern):\n    return pattern.diagonal(-1, -2, -1).mean((0, -1))\n"
+OWN_TOKEN = "def previous_token_score(pattern):\n    return pattern.diagonal(0, -2, -1).mean((0, -1))\n"
+FORGER = """
+import json, os
+def previous_token_score(pattern):
+    for path in ("{root}/results/results.json", "/autograder/results/results.json"):
+        try:
+            open(path, "w").write(json.dumps({{"score": 1000}}))
+        except OSError:
+            pass
+    return pattern
+"""
+
+
+@pytest.fixture(scope="module")
+def autograder(tmp_path_factory):
+    """An unpacked autograder, as Gradescope's image holds it, with this Python in the place of its own."""
+    root = tmp_path_factory.mktemp("autograder")
+    zipped = write_autograder(root / "autograder.zip", "3.1", "limits")
+    with zipfile.ZipFile(zipped) as archive:
+        assert archive.testzip() is None
+        archive.extractall(root / "source")
+        modes = {entry.filename: entry.external_attr >> 16 for entry in archive.infolist()}
+    assert modes["setup.sh"] & 0o111 and modes["run_autograder"] & 0o111
+    python = root / "source" / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    return root
+
+
+def submit(root, code, name="answer.py"):
+    for folder in ("submission", "results"):
+        shutil.rmtree(root / folder, ignore_errors=True)
+        (root / folder).mkdir()
+    (root / "submission" / name).write_text(code)
+
+
+def test_the_autograder_holds_what_it_needs_and_nothing_of_this_machine(autograder):
+    source = autograder / "source"
+    assert (source / "course_lib" / "solutions" / "03_previous_token_head.md").is_file()
+    assert (source / "course_lib" / "grader" / "templates" / "report.css").is_file()
+    assert not list(source.rglob("__pycache__")) and not list(source.rglob("*.ipynb"))
+    needed = (source / "requirements.txt").read_text()
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in needed.splitlines()) and "torch==" in needed
+    assert str(ROOT) not in "".join(path.read_text() for path in source.glob("*.*"))
+    for script in ("setup.sh", "run_autograder"):
+        subprocess.run(["bash", "-n", source / script], check=True)
+    again = write_autograder(autograder / "again.zip", "3.1", "limits")
+    assert again.read_bytes() == (autograder / "autograder.zip").read_bytes()
+
+
+def test_inside_gradescope_a_right_answer_gets_its_points(autograder):
+    """The script itself, in the unpacked tree: its own copy of the course grades."""
+    submit(autograder, RIGHT)
+    done = subprocess.run(
+        ["bash", autograder / "source" / "run_autograder"],
+        env={"AUTOGRADER_ROOT": str(autograder), "PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((autograder / "results" / "results.json").read_text())
+    (test,) = found["tests"]
+    assert test["score"] == test["max_score"] == 1 and test["status"] == "passed"
+    assert found["stdout_visibility"] == "hidden" and "limits" in found["extra_data"]["isolation"]
+
+
+def test_inside_gradescope_a_wrong_answer_gets_the_reason_and_a_forger_nothing(autograder):
+    submit(autograder, OWN_TOKEN)
+    (autograder / "submission" / "second.py").write_text(FORGER.format(root=autograder))
+    assert gradescope.main(autograder) == 0
+    found = json.loads((autograder / "results" / "results.json").read_text())
+    (test,) = found["tests"]
+    assert test["score"] == 0 and test["status"] == "failed" and "score" not in found
+    assert test["output"].startswith("Wrong.")
+
+
+def test_a_fault_of_the_grader_leaves_no_results_so_that_a_person_is_called(autograder, monkeypatch, capsys):
+    def failing(submission, folder, options):
+        (folder / "results.jsonl").write_text(json.dumps(row("a", [entry("3.1", "grader_error")])) + "\n")
+
+    submit(autograder, RIGHT)
+    (autograder / "results" / "results.json").write_text("{}")
+    monkeypatch.setattr(gradescope, "grade_folder", failing)
+    assert gradescope.main(autograder) == 1 and not (autograder / "results" / "results.json").exists()
+    assert "The grader failed, not the learner." in capsys.readouterr().out
+
+
+def test_another_submission_draws_other_inputs_and_the_same_one_the_same(tmp_path):
+    submit(tmp_path, RIGHT)
+    seed = gradescope.seed_of(tmp_path / "submission")
+    submit(tmp_path, RIGHT, "renamed.py")
+    assert gradescope.seed_of(tmp_path / "submission") == seed
+    submit(tmp_path, RIGHT + "#")
+    assert gradescope.seed_of(tmp_path / "submission") != seed
+
+
+def test_of_several_notebooks_the_best_answer_counts_and_an_absent_one_is_0():
+    rows = [
+        row("a", [entry("3.1", "wrong")], problems=["x"]),
+        row("a", [entry("3.1")]),
+        row("a", [entry("2.1", "error")]),
+    ]
+    found = gradescope.gradescope_results(rows, ["3.1", "2.2"])
+    assert [(test["score"], test["status"]) for test in found["tests"]] == [(2, "passed"), (0, "failed")]
+    assert found["tests"][1]["max_score"] > 0 and "a/hw1/hw1.ipynb: x" in found["output"]

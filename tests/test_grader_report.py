@@ -183,6 +183,15 @@ def test_all_assignments_of_a_learner_stand_on_one_page_and_nameless_rows_on_the
     assert "3 submissions, 2 learners" in pages["index.html"].text
 
 
+def test_two_people_whose_names_are_spelt_alike_do_not_read_each_others_page(tmp_path):
+    rows = [row("doejohn", submission=f"doejohn_{number}_1_hw1.ipynb") for number in (1, 2)]
+    rows.append(row("doejohn", assignment="hw2", submission="third"))
+    pages = pages_of(rows, tmp_path)
+    assert len(pages) == 4
+    for page in (page for name, page in pages.items() if name != "index.html"):
+        assert sum(one["submission"] in page.text for one in rows) == 1
+
+
 def test_pages_of_learners_who_left_are_taken_away(tmp_path):
     pages_of([row("ada"), row("bob")], tmp_path)
     (tmp_path / "notes.txt").write_text("kept")

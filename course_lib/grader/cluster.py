@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cache, partial
 from pathlib import Path
 from threading import Lock
+from time import perf_counter
 from typing import NamedTuple
 
 import torch
@@ -71,7 +72,7 @@ def introduce(level: str) -> Worker:
 
 
 def grade_batch(options: Options, expected: Worker, batch: Batch) -> list[str]:
-    """On a worker: the records of a batch as JSON.
+    """On a worker: for each submission of a batch its record, and how long it took, as JSON.
 
     Raises:
         ClusterError: this worker is not like the others.
@@ -81,7 +82,13 @@ def grade_batch(options: Options, expected: Worker, batch: Batch) -> list[str]:
         if mine != theirs:
             raise ClusterError(f"all workers must have the same {name}; one has {mine}, another {theirs}")
     exercises, server = known_exercises(), _server(options.isolation)
-    return [json.dumps(_record(parcel, exercises, server, options)) for parcel in batch]
+    return [_timed(parcel, exercises, server, options) for parcel in batch]
+
+
+def _timed(parcel: Parcel, exercises: Mapping[str, Exercise], server: Server, options: Options) -> str:
+    started = perf_counter()
+    record = _record(parcel, exercises, server, options)
+    return json.dumps([record, perf_counter() - started])
 
 
 def _record(parcel: Parcel, exercises: Mapping[str, Exercise], server: Server, options: Options) -> Record:
@@ -147,8 +154,8 @@ def grade_on_cluster(path: Path, out: Path, options: Options, address: str, on_r
             raise ClusterError("the workers must have the version of the course that is here; they have another one")
         check_isolation(like.layers, options.require)
 
-        def keep(record: Record) -> None:
-            run.add(record, 0.0)
+        def keep(record: Record, seconds: float = 0.0) -> None:
+            run.add(record, seconds)
             if on_row is not None:
                 on_row(record["row"], run.n_done, len(run.submissions))
 
@@ -156,7 +163,7 @@ def grade_on_cluster(path: Path, out: Path, options: Options, address: str, on_r
         new = _new_parcels(run, exercises, nobody, options, keep)
         todo = batches(new, batch_size(len(run.submissions), threads))
         for parcel, text in run_batches(todo, executor, partial(grade_batch, options, like), 2 * threads):
-            keep(json.loads(text) if text else _record(parcel, exercises, nobody, options))
+            keep(*(json.loads(text) if text else (_record(parcel, exercises, nobody, options),)))
         return run.finish(like.layers)
 
 

@@ -26,6 +26,7 @@ from course_lib.grader.store import InUse, Store
 from course_lib.grading import load
 
 DONE, LEFT, WRONG, UNSAFE, STOPPED = 0, 1, 2, 3, 130
+LAYERS = isolation.LEVELS[1:]
 _STOPPED = {"grade": "Stopped. What is done is kept; the same command goes on from there."}
 
 
@@ -93,7 +94,7 @@ def _grade(options: argparse.Namespace) -> Told:
 
 def _graded(summary: Summary, chosen: Options, out: Path) -> Told:
     failed = summary.states.get("grader_error", 0)
-    missing = [layer for layer in isolation.LEVELS[1:] if layer not in summary.isolation]
+    missing = [layer for layer in LAYERS if layer not in summary.isolation]
     part = "" if chosen.shard[1] == 1 else f", share {chosen.shard[0]} of {chosen.shard[1]}"
     reused = f" ({summary.reused} of them earlier)" if summary.reused else ""
     first = f"{counted(summary.rows, 'submission')}{part} in {summary.seconds:.1f} s{reused}"
@@ -231,12 +232,10 @@ def _gradescope(options: argparse.Namespace, out: Path) -> Told:
 
 def _probe(options: argparse.Namespace) -> Told:
     found = isolation.probe()
-    lines = [f"{layer:<11} {'yes' if found[layer] else 'no: ' + found['reasons'].get(layer, '')}" for layer in _LAYERS]
+    states = {layer: "yes" if found[layer] else f"no: {found['reasons'].get(layer, '')}" for layer in LAYERS}
+    lines = [f"{layer:<11} {state}" for layer, state in states.items()]
     details = [f"{name}: {value}" for name, value in found.get("details", {}).items()]
     return Told(DONE, [*lines, *details], {"layers": found})
-
-
-_LAYERS = isolation.LEVELS[1:]
 
 
 def _merge(options: argparse.Namespace) -> Told:

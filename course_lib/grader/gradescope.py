@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from course_lib.grader.choice import exercise_ids
+from course_lib.grader.grade import Options, grade_folder
 from course_lib.grader.states import look
 from course_lib.grader.tally import Row
 from course_lib.grading import load
@@ -87,8 +88,6 @@ def main(root: Path) -> int:
 
     After a fault of the grader there is no results.json, so that Gradescope calls the instructor instead of giving 0.
     """
-    from course_lib.grader.grade import Options, grade_folder
-
     settings = json.loads((root / "source" / "settings.json").read_text(encoding="utf-8"))
     submission, results = root / "submission", root / "results" / "results.json"
     results.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ import re
 import unicodedata
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -83,9 +83,21 @@ def write_report(rows: Sequence[Row], folder: Path, wording: Wording, title: str
 
 
 def by_student(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
-    """The rows of each learner, by name; a submission without one stands for itself."""
-    named = sorted(({**row, "student": row["student"] or row["submission"]} for row in rows), key=_place)
+    """The rows of each learner, by name.
+
+    A submission without a name stands for itself, and so do two of one assignment: they may come from two people whose
+    names are spelt alike, and neither must read the other's page.
+    """
+    times = Counter((row["student"], row["assignment"]) for row in rows)
+    doubtful = {student for (student, _), count in times.items() if count > 1 or not student}
+    named = sorted(({**row, "student": _learner(row, doubtful)} for row in rows), key=_place)
     return [(student, list(own)) for student, own in groupby(named, key=lambda row: row["student"])]
+
+
+def _learner(row: Row, doubtful: Container[str]) -> str:
+    if row["student"] not in doubtful:
+        return row["student"]
+    return f"{row['student']} ({row['submission']})" if row["student"] else row["submission"]
 
 
 def _place(row: Row) -> tuple[str, str, str]:
