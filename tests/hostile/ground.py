@@ -55,8 +55,10 @@ class Listener:
     def _receive(self) -> None:
         while True:
             try:
-                data = self._udp.recv(1024)
+                data, sender = self._udp.recvfrom(1024)
             except OSError:
+                return
+            if sender is None:  # shut down
                 return
             self.heard.append(f"datagram {data!r}")
 

@@ -135,7 +135,7 @@ ENTRIES = [
         def previous_token_scores(pattern):
             return pattern.diagonal(offset=-1, dim1=-2, dim2=-1).mean(dim=(0, -1))
         """,
-        UNATTEMPTED,
+        UNATTEMPTED | ERROR,
     ),
     code(
         "impostor_unicode_name",
@@ -144,7 +144,7 @@ ENTRIES = [
         def previous_token_sc\N{CYRILLIC SMALL LETTER O}re(pattern):
             return pattern.diagonal(offset=-1, dim1=-2, dim2=-1).mean(dim=(0, -1))
         """,
-        UNATTEMPTED,
+        UNATTEMPTED | ERROR,
     ),
     code(
         "impostor_deleted",

@@ -40,7 +40,7 @@ ENTRIES = [
     raw("malformed_last_brace", "a notebook without its last brace", GOOD[:-1]),
     raw("malformed_twice", "two notebooks in one file", GOOD + GOOD),
     raw("malformed_trailing", "a notebook and a tail", GOOD + b"\0\0\0garbage"),
-    raw("malformed_python", "a Python file", ANSWER.encode()),
+    raw("malformed_python", "a Python file", ANSWER.encode(), READ),
     raw("malformed_html", "a page of a browser", b"<!doctype html><html><body>Sign in to continue</body></html>"),
     raw("malformed_binary", "random bytes", zlib.compress(bytes(range(256)) * 9)),
     raw("malformed_pickle", "a pickle that runs a command", b"cposix\nsystem\n(S'touch /tmp/pickled'\ntR."),
