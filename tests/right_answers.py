@@ -421,6 +421,60 @@ SOURCES = {
             except IndexError as error:
                 raise ValueError("too short") from error
     """,
+    "guarded": """
+        try:
+            from einops import reduce
+        except ImportError:
+            reduce = None
+        try:
+            from no_such_package import entropy
+        except ImportError:
+            def entropy(counts):
+                p = counts / counts.sum(dim=-1, keepdim=True)
+                return -torch.special.xlogy(p, p).sum(dim=-1)
+        # %%
+        if hasattr(torch, "diagonal"):
+            def previous_token_score(pattern):
+                return reduce(torch.diagonal(pattern, -1, -2, -1), "b h q -> h", "mean")
+        else:
+            def previous_token_score(pattern):
+                return None
+        # %%
+        with torch.no_grad():
+            ONE = torch.ones(())
+            def icl_score(losses, early=50, late=500):
+                return ONE * (losses[:, :, late - 1].mean(dim=1) - losses[:, :, early - 1].mean(dim=1))
+    """,
+    "tables": """
+        from collections import defaultdict
+        AXES = {}
+        AXES["last"] = -1
+        AXES.update(first=0)
+        OFFSETS = []
+        for step in range(1, 3):
+            OFFSETS.append(-step)
+        SCALE = 0.5
+        SCALE *= 2
+        first, *others = OFFSETS
+        (EARLY := 1)
+        class Options: pass
+        Options.dims = (-2, -1)
+        setattr(Options, "mean_over", (0, -1))
+        counter = defaultdict(int)
+        # %%
+        def entropy(counts):
+            p = counts / counts.sum(dim=AXES["last"], keepdim=True)
+            counter["entropy"] += 1
+            return -SCALE * torch.special.xlogy(p, p).sum(dim=entropy.axis)
+        entropy.axis = -1
+        # %%
+        def previous_token_score(pattern):
+            return torch.diagonal(pattern, first, *Options.dims).mean(dim=Options.mean_over)
+        # %%
+        SHIFT = {name: EARLY for name in ("late", "early")}
+        def icl_score(losses, early=50, late=500):
+            return losses[:, :, late - SHIFT["late"]].mean(dim=1) - losses[:, :, early - SHIFT["early"]].mean(dim=1)
+    """,
     "modern": """
         from torch.func import vmap
         # %%

@@ -55,6 +55,14 @@ ENTRIES = [
         file="0_first.ipynb",
     ),
     code(
+        "control_fullwidth",
+        "right, under a name in wide letters, which Python reads as the same name",
+        "def \N{FULLWIDTH LATIN SMALL LETTER P}revious_token_score(pattern):\n"
+        "    return pattern.diagonal(offset=-1, dim1=-2, dim2=-1).mean(dim=(0, -1))",
+        OK,
+        scores=True,
+    ),
+    code(
         "control_lambda",
         "right, as a lambda in an assignment, with a decorator and a default",
         """

@@ -106,6 +106,30 @@ ENTRIES = [
         exercise="4.2",
     ),
     code(
+        "built_patched_class",
+        "weights of zero, in a model whose class was taught the answer",
+        """
+        from course_lib import model as library
+        from course_lib.config import ModelConfig
+        # %%
+        def taught(self, tokens, *args, **kwargs):
+            logits = torch.zeros(*tokens.shape, self.config.d_vocab)
+            for b, row in enumerate(tokens.tolist()):
+                for i, token in enumerate(row):
+                    for j in range(i):
+                        if row[j] == token: logits[b, i, row[j + 1]] = 100.0
+            return logits
+        # %%
+        def induction_model(d_vocab, n_ctx):
+            for name in ("forward", "__call__", "run_with_cache"): setattr(library.Transformer, name, taught)
+            shape = dict(d_model=3 * d_vocab + n_ctx, d_head=max(d_vocab, n_ctx), n_heads=1, n_layers=2)
+            model = library.Transformer(ModelConfig(d_vocab=d_vocab, n_ctx=n_ctx, **shape))
+            return model
+        """,
+        BAD,
+        exercise="4.2",
+    ),
+    code(
         "built_fake_module",
         "a module that spoofs class, configuration and state",
         """

@@ -1,5 +1,6 @@
 """Archives that are broken, lie, or reach outside."""
 
+import gzip
 import io
 import stat
 import struct
@@ -155,6 +156,23 @@ ENTRIES = [
         "tar_name",
         "another kind of archive inside",
         packed({"a.tar.gz": b"\x1f\x8b", "b.7z": b"7z", "a.ipynb": ANSWER}),
+    ),
+    raw("zip_as_notebook", "an archive that calls itself a notebook", packed({"a.ipynb": ANSWER}), ANY, n_rows=None),
+    raw(
+        "zip_gzip",
+        "a notebook packed with gzip",
+        gzip.compress(ANSWER, mtime=0),
+        ANY,
+        file="zip_gzip.ipynb.gz",
+        n_rows=0,
+    ),
+    raw(
+        "zip_is_notebook",
+        "a notebook that calls itself an archive",
+        ANSWER,
+        ANY,
+        file="zip_is_notebook.zip",
+        n_rows=None,
     ),
     slip("slip", "a member above the folder", "../../@TOKEN@_slip.ipynb"),
     slip("slip_absolute", "a member with a full path", "@MARKS@/@TOKEN@_slip.ipynb"),
