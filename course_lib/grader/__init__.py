@@ -17,3 +17,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"course_lib.grader has no {name!r}")
     return getattr(import_module(f"course_lib.grader.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from time import monotonic
 
-from course_lib.grader.wire_numbers import WireError
+from course_lib.grader.wire_limits import WireError
 
 _LENGTH = 4
 

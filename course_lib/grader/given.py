@@ -14,6 +14,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 from course_lib.grader.slicing import Program, Statement
+from course_lib.grader.states import ids_in_order
 from course_lib.grading import load
 from course_lib.grading.pages import as_stub
 from course_lib.grading.source import CodeCell, code_cells
@@ -43,6 +44,13 @@ class Chapter:
 
 
 EMPTY = Chapter((), frozenset(), {}, {}, {})
+
+
+def known_exercises() -> dict[str, Exercise]:
+    """All exercises of the course, by id, in order."""
+    sources = sorted(set(load.index(load.source_folder()).values()))
+    found = {one: exercise for path in sources for one, exercise in load.load_source(path).items()}
+    return {one: found[one] for one in ids_in_order(list(found))}
 
 
 def chapter_of(exercise: Exercise) -> Chapter:

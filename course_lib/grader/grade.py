@@ -14,14 +14,12 @@ from time import perf_counter
 from typing import Any
 
 from course_lib.grader.folder import Submission, find_all
-from course_lib.grader.given import package_hash
+from course_lib.grader.given import known_exercises, package_hash
 from course_lib.grader.isolation import LEVELS
 from course_lib.grader.results import Records, write_part, write_records
 from course_lib.grader.rows import STATES, Options, Record, Row, grade_record, grade_submission
 from course_lib.grader.server import Server
-from course_lib.grader.states import ids_in_order
 from course_lib.grader.store import Store, locked
-from course_lib.grading import load
 from course_lib.grading.spec import Exercise
 
 __all__ = [
@@ -66,11 +64,6 @@ class Summary:
     seconds: float
 
 
-def known_exercises() -> dict[str, Exercise]:
-    """All exercises of the course, by id, in order."""
-    return {one: load.find(one) for one in ids_in_order(list(load.index(load.source_folder())))}
-
-
 def grade_folder(
     path: Path,
     out: Path,
@@ -98,16 +91,15 @@ def grade_folder(
         raise ValueError(f"exercises must be some of {', '.join(exercises)}; got {', '.join(unknown)}")
     with Run(path, out, options, exercises) as run, make_server(options.isolation, options.parallel) as server:
         check_isolation(server.layers, options.require)
-        with ThreadPoolExecutor(options.parallel + 1) as pool:  # one reads and judges while the others wait
 
-            def work(submission: Submission) -> tuple[Record, float]:
-                started = perf_counter()
-                return grade_record(submission, exercises, server, options, run.earlier), perf_counter() - started
+        def work(submission: Submission) -> tuple[Record, float]:
+            started = perf_counter()
+            return grade_record(submission, exercises, server, options, run.earlier), perf_counter() - started
 
-            for record, seconds in _finished(pool, work, run.submissions, 2 * options.parallel + 1):
-                run.add(record, seconds)
-                if on_row is not None:
-                    on_row(record["row"], run.n_done, len(run.submissions))
+        for record, seconds in _finished(work, run.submissions, options.parallel + 1):  # one reads while others wait
+            run.add(record, seconds)
+            if on_row is not None:
+                on_row(record["row"], run.n_done, len(run.submissions))
         return run.finish(tuple(server.layers))
 
 
@@ -126,21 +118,21 @@ def check_isolation(layers: Iterable[str], require: str) -> None:
         raise TooLittleIsolation(f"{require} is required, but {', '.join(missing)} is missing here; there is: {there}")
 
 
-def _finished(pool: ThreadPoolExecutor, work: Callable[[Any], Any], items: Iterable[Any], width: int) -> Iterator[Any]:
-    """Results as they come, with at most `width` items under way."""
+def _finished(work: Callable[[Any], Any], items: Iterable[Any], threads: int) -> Iterator[Any]:
+    """Results as they come; after an interrupt nobody waits for what is under way."""
+    pool = ThreadPoolExecutor(threads)
     running: set[Future[Any]] = set()
     try:
         for item in items:
             running.add(pool.submit(work, item))
-            if len(running) >= width:
+            if len(running) >= 2 * threads:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
-    except BaseException:  # an interrupt: what has not begun is not begun
+    finally:
         pool.shutdown(wait=False, cancel_futures=True)
-        raise
 
 
 class Run:
@@ -163,7 +155,7 @@ class Run:
         self._class = hashlib.sha256(json.dumps([one.name for one in found.submissions]).encode()).hexdigest()[:16]
         self.submissions = tuple(one for one in found.submissions if _share(one.name, options.shard))
         self.n_done = self._n_reused = 0
-        self._places: dict[str, tuple[int, int]] = {}
+        self._places: dict[str, tuple[int, int]] = {}  # of this run's records, by name
         self._started = perf_counter()
 
     def __enter__(self) -> Run:
@@ -173,7 +165,9 @@ class Run:
             stack.enter_context(locked(self.out / f".lock{suffix}"))
             self._store = stack.enter_context(Store(self.out / f"journal{suffix}.jsonl"))
             self._timings = stack.enter_context(open(self.out / f"timings{suffix}.jsonl", "a", encoding="utf-8"))
-            self._by_content = {record["row"]["sha256"]: place for place, record in self._store.places()}
+            self._by_content, self._by_name = {}, {}
+            for place, record in self._store.places():
+                self._by_content[record["row"]["sha256"]] = self._by_name[record["row"]["submission"]] = place
             self._close = stack.pop_all().close
         return self
 
@@ -187,7 +181,7 @@ class Run:
 
     def add(self, record: Record, seconds: float) -> None:
         """Keep a record; when this returns, it is on the disk."""
-        name, place = record["row"]["submission"], self._by_content.get(record["row"]["sha256"])
+        name, place = record["row"]["submission"], self._by_name.get(record["row"]["submission"])
         if place is not None and self._store.read(place) == record:
             self._n_reused += 1
         else:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from course_lib.grader.reading import parse_strictly
 
 MAX_TRIES = 20
-_LINE = re.compile(r"^(\s*)(?:[%!?].*|[\w., ()\[\]*'\"]+\?{1,2}\s*|[\w, ]+=\s*[%!].*)$")
+_LINE = re.compile(r"[%!?].*|[\w., ()\[\]*'\"]+\?{1,2}|[\w, ]+=\s*[%!].*")
 _CELL = re.compile(r"^%%(\w*)")
 _RUNS_PYTHON = {"time", "timeit", "capture", "prun", "memit", "mprun", "px", "debug", "heat", "python", "python3"}
 
@@ -56,10 +56,12 @@ def without_magics(code: str) -> Code:
 def _leave_out(lines: list[str], number: int | None, everywhere: bool) -> list[str]:
     """Put `pass` for the magic in the line that Python stumbled over, or for all; returns what was there."""
     places = range(len(lines)) if everywhere else [(number or 0) - 1]
-    found = [(place, match) for place in places if 0 <= place < len(lines) and (match := _LINE.match(lines[place]))]
-    for place, match in found:
-        lines[place] = f"{match[1]}pass"
-    return [match[0].strip() for _, match in found]
+    found = {
+        place: lines[place] for place in places if 0 <= place < len(lines) if _LINE.fullmatch(lines[place].strip())
+    }
+    for place, line in found.items():
+        lines[place] = line[: len(line) - len(line.lstrip())] + "pass"
+    return [line.strip() for line in found.values()]
 
 
 def _describe(error: SyntaxError) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from course_lib.grader import kernel
 
-TEMPORARY = "/tmp"
+TEMPORARY = "/scratch"  # what may be read can lie below /tmp
 TEMPORARY_BYTES, TEMPORARY_FILES = 64 << 20, 4096
 _SPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWPID | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
 _PLACES = ("/mnt", "/media", "/srv", "/opt", "/run", "/home")  # an empty root is mounted on one of them
@@ -50,6 +50,7 @@ def _unshare() -> None:
 
 def _wait_for(child: int) -> None:
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     os._exit(code if code >= 0 else 128 - code)
 
@@ -65,7 +66,9 @@ def _change_root(paths: Sequence[tuple[str, bool]]) -> None:
     kernel.mount("tmpfs", root, "tmpfs", kernel.MS_NOSUID, "size=1m,mode=0755")
     for path, whole in paths:
         _show(root, path, whole)
-    os.makedirs(root + TEMPORARY, exist_ok=True)
+    os.mkdir(root + TEMPORARY)
+    if not os.path.exists(root + "/tmp"):
+        os.symlink(TEMPORARY, root + "/tmp")
     kernel.make_read_only(root)
     kernel.pivot_to(root)
 
@@ -107,3 +110,4 @@ def mount_temporary(uid: int) -> None:
     options = f"size={TEMPORARY_BYTES},nr_inodes={TEMPORARY_FILES},mode=0700,uid={uid}"
     kernel.mount("tmpfs", TEMPORARY, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, options)
     os.chdir(TEMPORARY)
+    os.environ["TMPDIR"] = TEMPORARY

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from course_lib.grader.given import known_exercises
 from course_lib.grader.rows import Record, Row
 from course_lib.grader.similar import Alike, prints_from, published_print
 from course_lib.grader.store import locked, written_whole
 from course_lib.grader.tables import read_results, write_csv, write_junit, write_results
-from course_lib.grading import load
 from course_lib.grading.spec import Exercise
 
 __all__ = ["Records", "merge", "read_results", "write_csv", "write_junit", "write_part", "write_records"]
@@ -85,7 +85,7 @@ def merge(parts: Sequence[Path], out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     with locked(out / ".lock"):
         records = Records(sorted(where), lambda name: _at(*where[name]))
-        return write_records(records, out, {one: load.find(one) for one in keys})
+        return write_records(records, out, known_exercises())
 
 
 def _paths(parts: Sequence[Path]) -> list[Path]:

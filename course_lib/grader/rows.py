@@ -140,7 +140,7 @@ class _Grading:
             return self._invalid(sha256, str(problem))
 
     def _invalid(self, sha256: str, problem: str) -> Record:
-        chosen = {one: self.exercises[one] for one in self.options.exercises}
+        chosen = {one: self.exercises[one] for one in ids_in_order(list(self.options.exercises))}
         entries = [entry(exercise, "invalid_notebook", problem) for exercise in chosen.values()]
         keys = {one: specification(exercise) for one, exercise in chosen.items()}
         row = self._row(sha256, "invalid_notebook", entries, keys, problems=[plain(problem)])

@@ -2,53 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
 
-from course_lib.grader import isolation
+from course_lib.grader import isolation as isolation_module
+from course_lib.grader.conversation import Conversation, NoWorker, Reply
 from course_lib.grader.forkserver import START
-from course_lib.grader.frames import TimeIsUp, read_frame, send_frame
-from course_lib.grader.messages import LIMITS, Job, Note, job_header, read_note
-from course_lib.grader.wire import WireError, names_of
-from course_lib.grading.run import Failure, Outcome
+from course_lib.grader.messages import LIMITS, Job
 
 __all__ = ["Job", "Reply", "Server"]
 
-GRACE = 1.0  # seconds beyond a limit before the grader's own clock stops a worker, which should have stopped itself
 START_SECONDS = 120.0  # for the fork server to import everything
-FORK_SECONDS = 20.0  # for a worker to be there and confined, before any clock of the job runs
+LEAVE_SECONDS = 0.3  # for a worker that closed its stream to be gone by itself
 END_SECONDS = 2.0  # for a killed worker to be gone
-MAX_REPLY = 2 * LIMITS.max_bytes
-_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "Cannot allocate memory", "bad_alloc")
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What came of a job.
-
-    Attributes:
-        state: "ok", "timeout", "oom", "crashed", "error" (a cell failed) or "grader_error".
-        outcomes: two for each case that was finished; a call that took too long is one, with a `Failure.limit`.
-        message: for a learner or, after "grader_error", for us; at most 500 characters.
-        seconds: how long it took.
-    """
-
-    state: str
-    outcomes: tuple[tuple[Outcome, Outcome], ...] = ()
-    message: str = ""
-    seconds: float = 0.0
-
-
-class _ServerDied(Exception):
-    """The fork server is gone, or does not answer."""
 
 
 class Server:
@@ -63,20 +38,21 @@ class Server:
     """
 
     def __init__(self, isolation: str = "best", parallel: int = 1) -> None:
-        if parallel < 1:
-            raise ValueError(f"parallel must be at least 1, got {parallel}")
+        if not 1 <= parallel <= isolation_module.SLOTS:
+            raise ValueError(f"parallel must be 1 to {isolation_module.SLOTS}, got {parallel}")
         self._level, self._slots = isolation, threading.BoundedSemaphore(parallel)
         self.layers: tuple[str, ...] = ()
         self._lock = threading.Lock()
         self._process: _Process | None = None
         self._was_dumpable: int | None = None
+        self._problem = ""
 
     def __enter__(self) -> Server:
-        if not isolation.LINUX:
+        if not isolation_module.LINUX:
             raise OSError(f"grading needs Linux, which {sys.platform} is not: use a Linux machine or a container")
-        self.layers = isolation.layers_of(self._level)
+        self.layers = isolation_module.layers_of(self._level)
         self._process = _Process(self.layers)
-        self._was_dumpable = isolation.hide_memory() if self.layers else None
+        self._was_dumpable = isolation_module.hide_memory() if self.layers else None
         return self
 
     def __exit__(self, *error: type[BaseException] | BaseException | TracebackType | None) -> None:
@@ -84,22 +60,25 @@ class Server:
             self._process.close()
             self._process = None
         if self._was_dumpable is not None:
-            isolation.show_memory(self._was_dumpable)
+            isolation_module.show_memory(self._was_dumpable)
 
     def run(self, job: Job) -> Reply:
         """Do a job; blocks until it is done and nothing of it is left. Never raises because of the job."""
         with self._slots:
-            started, problem = monotonic(), ""
-            for _ in range(2):
-                process = self._living()
-                try:
-                    reply = _run(job, process)
-                except (_ServerDied, OSError) as error:
-                    problem = f"{type(error).__name__}: {error}"
-                    self._replace(process)
-                else:
-                    return Reply(reply.state, reply.outcomes, reply.message, monotonic() - started)
-            return Reply("grader_error", (), problem[: LIMITS.max_text], monotonic() - started)
+            started = monotonic()
+            reply = self._try(job, self._living()) or self._try(job, self._living())
+            reply = reply or Reply("grader_error", (), self._problem[: LIMITS.max_text])
+            return replace(reply, seconds=monotonic() - started)
+
+    def _try(self, job: Job, process: _Process) -> Reply | None:
+        """One try; None, and a new fork server, where that one was at fault."""
+        try:
+            return _run(job, process)
+        except OSError as error:
+            self._problem = str(error)
+        with contextlib.suppress(OSError):
+            self._replace(process)
+        return None
 
     def _living(self) -> _Process:
         with self._lock:
@@ -128,9 +107,13 @@ class _Process:
                 pass_fds=[theirs.fileno()],
             )
         self._control.settimeout(START_SECONDS)
-        if self._control.recv(len(b"ready")) != b"ready":
+        try:
+            started = self._control.recv(len(b"ready"))
+        except OSError:
+            started = b""
+        if not started:
             self.close()
-            raise _ServerDied("the fork server does not start")
+            raise NoWorker("the fork server does not start")
 
     def start_worker(self) -> tuple[socket.socket, socket.socket]:
         """A new worker: the stream to it, and the socket that tells of its end."""
@@ -172,115 +155,28 @@ def _run(job: Job, process: _Process) -> Reply:
     """One try."""
     stream, status = process.start_worker()
     with stream, status:
-        conversation = _Conversation(job, stream)
+        conversation = Conversation(job, stream)
         conversation.hold()
-        status.shutdown(socket.SHUT_WR)  # whatever it still does, it is killed now
-        exit_code = _await_end(status)
-        return conversation.reply(exit_code)
+        code = _end_within(status, LEAVE_SECONDS) if conversation.left else None
+        by_itself = code is not None
+        if not by_itself:
+            status.shutdown(socket.SHUT_WR)  # whatever it still does, it is killed now
+            code = _end_within(status, END_SECONDS)
+        if code is None:
+            raise NoWorker("a worker does not end")
+        return conversation.reply(code, by_itself)
 
 
-def _await_end(status: socket.socket) -> int:
-    """Wait until a killed worker, and all that it started, is gone."""
-    status.settimeout(END_SECONDS)
+def _end_within(status: socket.socket, seconds: float) -> int | None:
+    """The exit status of a worker when it, and all that it started, is gone; None when it is still there."""
+    status.settimeout(seconds)
     try:
         news = status.recv(1024)
     except TimeoutError:
-        raise _ServerDied("a worker does not end") from None
+        return None
     if not news:
-        raise _ServerDied("the fork server ended")
+        raise NoWorker("the fork server ended")
     fields = json.loads(news)
     if "exit" not in fields:
-        raise _ServerDied(fields["failed"])
+        raise NoWorker(fields["failed"])
     return fields["exit"]
-
-
-class _Conversation:
-    """One job's dialogue with its worker."""
-
-    def __init__(self, job: Job, stream: socket.socket) -> None:
-        self._job, self._stream = job, stream
-        self._outcomes: list[Outcome] = []
-        self._confined = self._ready = False
-        self._state, self._message = "", ""
-        self._bytes_left = MAX_REPLY
-
-    def hold(self) -> None:
-        """Until the worker has said all, or breaks the rules, or takes too long."""
-        try:
-            self._talk()
-        except TimeIsUp:
-            self._stop_clock()
-        except WireError:
-            self._state, self._message = "crashed", "What came back was no answer."
-        except OSError:
-            self._state = ""
-
-    def _talk(self) -> None:
-        deadline = monotonic() + FORK_SECONDS
-        self._stream.settimeout(FORK_SECONDS)
-        send_frame(self._stream, job_header(self._job))
-        for case in self._job.cases:
-            send_frame(self._stream, case)
-        names = [names_of(case) for case in self._job.cases]
-        n_outcomes = 2 * len(names)
-        while len(self._outcomes) < n_outcomes and not self._state:
-            frame = read_frame(self._stream, min(LIMITS.max_bytes, self._bytes_left), deadline)
-            if frame is None:
-                return
-            self._bytes_left -= len(frame)
-            self._take(read_note(frame, names[len(self._outcomes) // 2], self._job.seconds))
-            deadline = monotonic() + GRACE + (self._job.seconds if self._ready else self._job.setup_seconds)
-
-    def _take(self, note: Note) -> None:
-        if note.kind == "confined" and not self._confined:
-            self._confined = True
-        elif note.kind == "error" and self._confined and not self._ready:
-            self._state, self._message = "error", note.text
-        elif note.kind == "ready" and self._confined and not self._ready:
-            self._ready = True
-        elif note.kind == "outcome" and self._ready:
-            self._add(note.outcome)
-        else:
-            raise WireError("a message out of turn")
-
-    def _add(self, outcome: Outcome) -> None:
-        self._outcomes.append(outcome)
-        if outcome.failure is not None and outcome.failure.limit is not None:
-            self._too_slow()
-
-    def _stop_clock(self) -> None:
-        if not self._confined:
-            return
-        if self._ready:
-            self._outcomes.append(Outcome(failure=Failure(True, limit=self._job.seconds)))
-            self._too_slow()
-        else:
-            self._state = "timeout"
-            self._message = f"The cells took longer than {self._job.setup_seconds:g} seconds."
-
-    def _too_slow(self) -> None:
-        """As in the notebook, the failing call stands for both calls of its case."""
-        if len(self._outcomes) % 2:
-            self._outcomes.append(self._outcomes[-1])
-        else:
-            self._outcomes[-2] = self._outcomes[-1]
-        self._state, self._message = "timeout", f"A call took longer than {self._job.seconds:g} seconds."
-
-    def reply(self, exit_code: int) -> Reply:
-        """What came of it, now that it is known how the worker ended."""
-        if not self._confined:
-            raise _ServerDied(f"a worker ended before its job began, with status {exit_code}")
-        pairs = tuple(zip(self._outcomes[::2], self._outcomes[1::2], strict=False))
-        if any(_is_memory(outcome.failure) for outcome in self._outcomes):
-            return Reply("oom", pairs, "The memory did not suffice.")
-        if self._state:
-            return Reply(self._state, pairs, self._message)
-        if len(pairs) == len(self._job.cases) and self._ready:
-            return Reply("ok", pairs)
-        return Reply("crashed", pairs, f"The process ended by itself, with status {exit_code}.")
-
-
-def _is_memory(failure: Failure | None) -> bool:
-    if failure is None:
-        return False
-    return failure.kind == "MemoryError" or any(text in failure.message for text in _OUT_OF_MEMORY)

@@ -65,10 +65,11 @@ def _compiled(node: ast.stmt) -> CodeType:
 
 
 def _read(code: CodeType) -> Iterator[str]:
-    yield from (step.argval for step in dis.get_instructions(code) if step.opname in _READS)
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _read(constant)
+    waiting = [code]
+    while waiting:
+        current = waiting.pop()
+        yield from (step.argval for step in dis.get_instructions(current) if step.opname in _READS)
+        waiting += [constant for constant in current.co_consts if isinstance(constant, CodeType)]
 
 
 def _own(node: ast.AST) -> Iterator[ast.AST]:

@@ -103,6 +103,12 @@ class _Search:
 
     def result(self) -> _Taken | _Problem:
         """The code of the answer, or why there is none."""
+        try:
+            return self._result()
+        except RecursionError:
+            return _Problem("the code is nested too deeply to be read")
+
+    def _result(self) -> _Taken | _Problem:
         place = self._definition()
         if place is None:
             return self._missing()
@@ -132,8 +138,10 @@ class _Search:
         if not isinstance(node, ast.FunctionDef):
             return False
         steps = _steps(node)
-        empty = not steps or (len(steps) == 1 and _is_placeholder(steps[0]))
-        return empty or (stub is not None and list(map(ast.dump, steps)) == list(map(ast.dump, _steps(stub))))
+        if not steps or (len(steps) == 1 and _is_placeholder(steps[0])):
+            return True
+        given = _steps(stub) if stub is not None else []
+        return len(steps) == len(given) and all(map(_same, steps, given))
 
     def _take(self, place: int) -> _Taken:
         end, statements = max(place, self._last_check()), self.program.statements
@@ -202,6 +210,18 @@ def _unfit(statement: Statement, name: str) -> _Problem | None:
 def _steps(node: ast.FunctionDef) -> list[ast.stmt]:
     """The body of a function without its docstring."""
     return node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
+
+
+def _same(one: ast.AST, other: ast.AST) -> bool:
+    """True for equal syntax trees; the second is ours, so it is not deep."""
+    alike = type(one) is type(other) and len(list(ast.iter_child_nodes(one))) == len(list(ast.iter_child_nodes(other)))
+    children = zip(ast.iter_child_nodes(one), ast.iter_child_nodes(other), strict=False)
+    return alike and all(_same(*pair) for pair in children) and _own_words(one) == _own_words(other)
+
+
+def _own_words(node: ast.AST) -> list[object]:
+    """What a node says beside its children: names, constants."""
+    return [(name, value) for name, value in ast.iter_fields(node) if not isinstance(value, ast.AST | list)]
 
 
 def _is_placeholder(node: ast.stmt) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from course_lib.grading.values import OpaqueModule
 from course_lib.model import ModelConfig, Transformer
 
-MAX_SIZE = 2**31
+MAX_SIZE, MAX_LAYERS = 2**31, 64
 MAX_TABLE = 2**22  # numbers in the table of rotary positions, which is computed and does not travel
 LEAST_PARTS = 4  # parameters of a layer
 _TYPES = {field.name: type(field.default) for field in fields(ModelConfig)}
@@ -59,6 +59,8 @@ def make_module(text: str, config: ModelConfig | None, state: dict[str, Tensor],
 def _fits(config: ModelConfig, state: dict[str, Tensor]) -> bool:
     """True when a model of this configuration has just these parameters; nothing large is made to find out."""
     rotary = config.positions == "rotary"
+    if config.n_layers > MAX_LAYERS:
+        return False
     if config.n_layers * LEAST_PARTS > len(state) or (rotary and config.n_ctx * config.d_head > MAX_TABLE):
         return False
     try:

@@ -10,11 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from course_lib.grader.wire_limits import WireError
+
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
         *(torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128),
-        *(torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.bool),
+        *(torch.int8, torch.int16, torch.int32, torch.int64, torch.bool),
+        *(torch.uint8, torch.uint16, torch.uint32, torch.uint64),
     )
 }
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -24,10 +27,6 @@ ARRAY_DTYPES = (
 )
 MAX_AXES = 32
 MAX_NUMBERS = 2**48  # of a shape with no bytes behind it, such as that of an empty tensor
-
-
-class WireError(ValueError):
-    """Bytes that are no value."""
 
 
 def order_of(value: Tensor) -> list[int]:

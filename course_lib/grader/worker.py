@@ -56,7 +56,7 @@ def _run_cells(cells: list[str], function: str) -> Callable[..., Any]:
         name = f"<cell {number}>"
         linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
         try:
-            exec(compile(code, name, "exec"), vars(main))
+            exec(compile(code, name, "exec", dont_inherit=True), vars(main))
         except BaseException as error:  # SystemExit, and whatever else a learner's cell raises
             raise _Broken(_what_failed(error)) from None
     answer = vars(main).get(function)
