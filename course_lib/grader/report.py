@@ -7,7 +7,6 @@ attribute is made of one: pages are named by a hash, states by a list of our own
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import unicodedata
 from base64 import b64encode
@@ -143,15 +142,7 @@ def _environment(wording: Wording) -> Environment:
         counted=counted,
         next_step=lambda state, exercise_id: _next_step(wording, state, exercise_id),
     )
-    made.filters.update(
-        inline=lambda text: Markup(inline_html(printable(text))),
-        known=lambda state: state if state in LOOKS else "unknown",
-        distinct=lambda values: sorted({str(value) for value in values}),
-        signs=lambda row: "".join(look(one["state"]).sign for one in _in_order(row)),
-        states_of_row=_states_of_row,
-        what_happened=_what_happened,
-        similar_text=_similar_text,
-    )
+    made.filters.update(_FILTERS)
     return made
 
 
@@ -178,5 +169,11 @@ def _what_happened(row: Row) -> str:
     return " ".join([*map(str, row["problems"]), *failed]) or look(row["state"]).meaning
 
 
-def _similar_text(item: Any) -> str:
-    return item if isinstance(item, str) else json.dumps(item, ensure_ascii=False, sort_keys=True)
+_FILTERS = {
+    "inline": lambda text: Markup(inline_html(printable(text))),
+    "known": lambda state: state if state in LOOKS else "unknown",
+    "distinct": lambda values: sorted({str(value) for value in values}),
+    "signs": lambda row: "".join(look(one["state"]).sign for one in _in_order(row)),
+    "states_of_row": _states_of_row,
+    "what_happened": _what_happened,
+}
