@@ -26,6 +26,23 @@ from course_lib.grading.words import inline_html
 from course_lib.recorded import write_whole
 
 LONGEST = 4000  # characters of one text; a longer one is cut
+_LABELS = frozenset(  # of `grading.report.findings`
+    (
+        "Also",
+        "Case",
+        "Checked",
+        "Ended",
+        "Error",
+        "Expected",
+        "In short",
+        "Line",
+        "Message",
+        "Problem",
+        "Too slow",
+        "Why",
+        "Yours",
+    )
+)
 _JOINERS = "\u200c\u200d"  # some scripts cannot be written without them
 _NEXT = {
     "wrong": 'Look at the failing case, then call `check("{id}", ...)` below your answer: it draws what differs.',
@@ -164,6 +181,12 @@ def _states_of_row(row: Row) -> list[tuple[str, int]]:
     ]
 
 
+def _points(message: str) -> list[tuple[str, str]]:
+    """The lines of a message as (label, text): "Why: no mask" has a label, any other line has none."""
+    parts = [line.partition(": ") for line in message.splitlines() if line.strip()]
+    return [(label, text) if label in _LABELS and colon else ("", label + colon + text) for label, colon, text in parts]
+
+
 def _what_happened(row: Row) -> str:
     failed = [f"{one['id']}: {one['message']}" for one in row["exercises"] if one["state"] == "grader_error"]
     return " ".join([*map(str, row["problems"]), *failed]) or look(row["state"]).meaning
@@ -174,6 +197,7 @@ _FILTERS = {
     "known": lambda state: state if state in LOOKS else "unknown",
     "distinct": lambda values: sorted({str(value) for value in values}),
     "signs": lambda row: "".join(look(one["state"]).sign for one in _in_order(row)),
+    "points": _points,
     "states_of_row": _states_of_row,
     "what_happened": _what_happened,
 }
