@@ -225,7 +225,7 @@ ENTRIES = [
         libc = ctypes.CDLL(None, use_errno=True)
         return libc.syscall(248, b'user', b'@TOKEN@', b'answer', 6, -4) >= 0
         """,
-        frozenset({"seccomp"}),
+        frozenset({"limits"}),
     ),
     memory(
         "clock",
