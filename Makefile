@@ -16,7 +16,7 @@ BOOK_SOURCES := _config.yml _toc.yml references.bib $(wildcard *.md api/*.md) $(
   $(wildcard solutions/*.md) $(shell find course_lib tools benchmarks book_assets -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test check lab serve notebooks recorded lock oracle bench race browser mutants lint spelling unit run-alone newest colab-lock offline clean
+.PHONY: help book test check lab serve notebooks recorded lock oracle bench race browser mutants lint spelling unit run-alone newest colab-lock wheels offline clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -111,6 +111,12 @@ newest: .venv/ready ## run every notebook with the newest version of everything 
 	.venv-newest/bin/python -m pip uninstall --quiet --yes induction-heads-course
 	$(call run-notebooks,newest)
 
+wheels: .venv/ready ## collect wheels of the course and JupyterLab in _offline/wheels, for machines without internet
+	$(BIN)/python -m tools.offline collect
+
+offline: wheels ## prove that they suffice: install and run two notebooks with the network cut (Linux)
+	$(BIN)/python -m tools.offline prove
+
 mutants: .venv/ready ## mutation testing of the measurements (an hour or more; mutmut results lists the survivors)
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run
 
@@ -120,4 +126,4 @@ browser: ## install Chromium for the browser tests, where this machine allows it
 	  echo "NO BROWSER: the tests of the built book will be skipped. Install Chromium to run them."
 
 clean: ## remove what was built, not the environment
-	rm -rf _build _alone dist mutants
+	rm -rf _build _alone _offline dist mutants
