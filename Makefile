@@ -12,7 +12,7 @@ BOOK_SOURCES := _config.yml _toc.yml references.bib $(wildcard *.md api/*.md) $(
   $(wildcard solutions/*.md) $(shell find course_lib tools benchmarks book_assets -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test check lab serve notebooks recorded lock oracle bench race browser mutants lint spelling unit run-notebooks run-alone clean
+.PHONY: help book test check lab serve notebooks recorded lock oracle bench bench-grading race browser mutants lint spelling unit run-notebooks run-alone clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -51,13 +51,17 @@ bench: .venv/ready .venv-oracle/ready .venv-tl4/ready ## time the course and its
 race: .venv/ready ## time from random weights to an induction head, on a quiet machine (goes on where it was stopped)
 	$(BIN)/python -m benchmarks.race
 
+bench-grading: .venv/ready .venv-graders/ready ## time the grader beside nbgrader and otter-grader, on a quiet machine
+	$(BIN)/python -m benchmarks.grading
+
 lock: .venv/ready ## write requirements.txt from the environment in .venv
 	$(BIN)/python -m tools.lock
 
 .venv/ready: requirements.txt pyproject.toml
 .venv-oracle/ready: requirements-oracle.txt pyproject.toml
 .venv-tl4/ready: requirements-tl4.txt pyproject.toml
-.venv/ready .venv-oracle/ready .venv-tl4/ready:
+.venv-graders/ready: requirements-graders.txt pyproject.toml
+.venv/ready .venv-oracle/ready .venv-tl4/ready .venv-graders/ready:
 	$(PYTHON) -m venv $(@D) || (echo "python3 needs its venv module: on Debian, apt-get install python3-venv" && exit 1)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
