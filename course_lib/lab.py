@@ -66,10 +66,10 @@ def recorded_lab() -> tuple[Transformer, Frames, list[dict]]:
 
 
 def training_curve(records: list[dict]) -> list[dict]:
-    """The records as the lab draws them: tokens, loss of repeated random tokens, best prefix-matching score."""
+    """The records as the lab draws them: step, loss of repeated random tokens, best prefix-matching score."""
     return [
         {
-            "tokens": record["tokens"],
+            "step": record["step"],
             "repeat_loss": round(record["repeat_loss"], 3),
             "prefix": round(record["prefix_matching"].max().item(), 3),
         }
@@ -81,7 +81,8 @@ def lab_manifest(model: Transformer, frames: Frames, records: list[dict], tokeni
     """The manifest of a model with its frames; with records, tokens trained and the curve are in it too."""
     tokens = {record["step"]: record["tokens"] for record in records}
     listed = [
-        {"key": str(step), "step": step} | ({"tokens": tokens[step]} if step in tokens else {}) for step in sorted(frames)
+        {"key": str(step), "step": step} | ({"tokens": tokens[step]} if step in tokens else {})
+        for step in sorted(frames)
     ]
     layout, _ = block(frames[max(frames)])
     return manifest(model, layout, listed, tokenizer) | ({"records": training_curve(records)} if records else {})

@@ -27,7 +27,7 @@ def quantised(weights: dict[str, Tensor]) -> dict[str, Codes]:
     return {name: _codes(name, weight.float()) for name, weight in weights.items()}
 
 
-def _codes(name: str, weight: Float[Tensor, "..."]) -> Codes:
+def _codes(name: str, weight: Float[Tensor, "*m"]) -> Codes:
     if weight.ndim < 2:
         raise ValueError(f"only matrices are quantised, {name} has shape {list(weight.shape)}")
     scales = (weight.abs().amax(dim=-2, keepdim=True) / LEVELS).clamp(min=1e-4).half().float()
@@ -67,5 +67,7 @@ def block(weights: dict[str, Tensor] | dict[str, Codes]) -> tuple[list[dict], by
     for name, part in weights.items():
         shape = list(codes[name].shape if name in codes else part.shape)
         scales = starts[name, "<f4"] if name in codes else None
-        layout.append({"name": name, "shape": shape, "at": starts[name, "i1" if name in codes else "<f4"], "scales": scales})
+        layout.append(
+            {"name": name, "shape": shape, "at": starts[name, "i1" if name in codes else "<f4"], "scales": scales}
+        )
     return layout, b"".join(pieces)

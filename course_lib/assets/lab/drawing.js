@@ -151,7 +151,7 @@ export const headGrid = (config, choose, toggle) => {
       power.title = off.has(name) ? `switch head ${name} on again` : `switch head ${name} off`;
     }
   };
-  return { node: make("div", { class: "lab-grid", role: "group", "aria-label": "Attention heads" }, ...rows), paint };
+  return { node: make("div", { class: "lab-grid", role: "group", "aria-label": "Attention heads" }, ...rows), paint, names: new Set(cells.keys()) };
 };
 
 /** What the model expects after one token, as bars; a thin line shows the probability with all heads on. */
@@ -170,17 +170,17 @@ export const predictionRows = (result, clean, i, truth, label) => {
   });
 };
 
-/** The training curve under the slider: loss of repeats and best prefix matching, over tokens trained. */
+/** The training curve under the slider: loss of repeats and best prefix matching, over the steps of training. */
 export const curve = (records, frames) => {
   const [width, height] = [600, 70];
-  const most = Math.max(...records.map(({ tokens }) => tokens));
+  const last = frames[frames.length - 1].step;
   const highest = Math.max(...records.map(({ repeat_loss: loss }) => loss));
-  const x = (tokens) => ((tokens / most) * width).toFixed(1);
+  const x = (step) => ((step / last) * width).toFixed(1);
   const line = (share, name) => {
-    const points = records.map((record) => `${x(record.tokens)} ${((1 - share(record)) * (height - 4) + 2).toFixed(1)}`);
+    const points = records.map((record) => `${x(record.step)} ${((1 - share(record)) * (height - 4) + 2).toFixed(1)}`);
     return make("path", { class: name, d: `M ${points.join(" L ")}` });
   };
-  const marks = frames.map(({ tokens }) => make("line", { class: "lab-frame", x1: x(tokens), x2: x(tokens), y1: 0, y2: height }));
+  const marks = frames.map(({ step }) => make("line", { class: "lab-frame", x1: x(step), x2: x(step), y1: 0, y2: height }));
   const lines = [line((r) => r.repeat_loss / highest, "lab-loss-line"), line((r) => r.prefix, "lab-score-line")];
   const picture = { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" };
   return { node: make("svg", picture, ...marks, ...lines), marks };

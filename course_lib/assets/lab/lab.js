@@ -31,8 +31,8 @@ export class Lab {
     this.head = manifest.head;
     this.turn = 0;
     this.assemble();
-    const stored = this.panels.has("address") ? this.stored() : null;
-    if (!stored || !this.restore(stored)) this.example(manifest.presets[preset] ?? Object.keys(manifest.examples)[0]);
+    if (this.panels.has("address")) addEventListener("hashchange", () => this.stored() && this.restore(this.stored()));
+    if (!this.stored() || !this.restore(this.stored())) this.example(manifest.presets[preset]);
   }
 
   has(panel, build) {
@@ -46,6 +46,7 @@ export class Lab {
     const parts = [
       make("div", { class: "lab-source" }, this.has("examples", () => this.exampleButtons()), this.has("text", () => this.textField())),
       this.row.node,
+      make("p", { class: "lab-small" }, "Colour and arcs: where the outlined token looks. Bars: loss, ", make("span", { class: "lab-green" }, "green"), " where the same pair stood before."),
       this.say,
       make(
         "div",
@@ -79,7 +80,7 @@ export class Lab {
   }
 
   headPanel() {
-    const kinds = { zero: "zero", preserving: "keep patterns" };
+    const kinds = { zero: "zero", preserving: "pattern-preserving" };
     const choice = (kind) => {
       const change = () => this.ablate(kind);
       const input = make("input", { type: "radio", name: `lab-kind-${Lab.count}`, value: kind, onchange: change });
@@ -89,9 +90,8 @@ export class Lab {
     Lab.count += 1;
     this.allOn = make("button", { type: "button", class: "lab-button", onclick: () => this.restoreHeads() }, "All on");
     const tools = this.has("ablation", () => {
-      const title = "zero: later layers see that the result is gone. keep patterns: every head attends as in the whole model";
-      const kind = make("span", { class: "lab-kinds", role: "radiogroup", "aria-label": "How heads are switched off", title });
-      kind.append("off means", choice("zero"), choice("preserving"));
+      const kind = make("span", { class: "lab-kinds", role: "radiogroup", "aria-label": "How heads are switched off" });
+      kind.append("Ablation:", choice("zero"), choice("preserving"));
       return make("div", { class: "lab-line" }, kind, this.allOn);
     });
     const title = make("p", { class: "lab-title" }, "Heads", make("span", { class: "lab-small" }, "prefix matching here, and a switch"));
@@ -112,10 +112,19 @@ export class Lab {
 
   filmPanel() {
     const { frames, records } = this.manifest;
-    this.slider = make("input", { type: "range", min: 0, max: frames.length - 1, step: 1, "aria-label": "Training" });
-    this.slider.value = this.frame;
-    this.slider.addEventListener("input", () => this.seek(Number(this.slider.value)));
+    const [first, last] = [frames[0].step, frames[frames.length - 1].step];
+    this.slider = make("input", {
+      type: "range",
+      min: first,
+      max: last,
+      "aria-label": "Training steps",
+      oninput: () => this.seek(this.nearest(Number(this.slider.value))),
+      onkeydown: (event) => this.slide(event),
+    });
     this.player = make("button", { type: "button", class: "lab-button lab-play", onclick: () => this.play() }, "Play");
+    const one = (by, sign, name) =>
+      make("button", { type: "button", class: "lab-button", "aria-label": name, onclick: () => this.seek(this.frame + by) }, sign);
+    const steps = [one(-1, "‹", "Earlier in training"), one(1, "›", "Later in training")];
     this.when = make("span", { class: "lab-small" });
     this.curve = records ? curve(records, frames) : null;
     const key = (name, text) => make("span", { class: `lab-key ${name}` }, text);
@@ -126,7 +135,7 @@ export class Lab {
       key("lab-score-line", "best prefix matching"),
     );
     const track = make("div", { class: "lab-film-track" }, this.curve?.node ?? null, this.slider);
-    return make("div", { class: "lab-film" }, make("div", { class: "lab-line" }, this.player, this.when), track, legend);
+    return make("div", { class: "lab-film" }, make("div", { class: "lab-line" }, this.player, ...steps, this.when), track, legend);
   }
 
   // What the reader does. Each changes the state and asks for a new run, or only for a new drawing.
@@ -200,8 +209,23 @@ export class Lab {
   }
 
   seek(frame) {
-    this.frame = frame;
+    this.frame = Math.max(0, Math.min(this.manifest.frames.length - 1, frame));
+    this.paintFilm();
     return this.compute();
+  }
+
+  /** The frame whose step is nearest: weights were kept at some steps only. */
+  nearest(step) {
+    const far = this.manifest.frames.map((frame) => Math.abs(frame.step - step));
+    return far.indexOf(Math.min(...far));
+  }
+
+  /** Arrow keys go from frame to frame, not from step to step. */
+  slide(event) {
+    const by = { ArrowLeft: -1, ArrowDown: -1, PageDown: -1, ArrowRight: 1, ArrowUp: 1, PageUp: 1, Home: -Infinity, End: Infinity };
+    if (!(event.key in by)) return;
+    event.preventDefault();
+    this.seek(this.frame + by[event.key]);
   }
 
   play() {
@@ -259,7 +283,7 @@ export class Lab {
     const prefix = new Map();
     result.patterns.forEach((row, l) => row.forEach((each, h) => prefix.set(headName(l, h), prefixMatching(each, ids))));
     this.grid.paint({ prefix, chosen: headName(layer, head), off: this.off });
-    this.allOn && (this.allOn.disabled = !this.off.size);
+    if (this.allOn) this.allOn.disabled = !this.off.size;
     this.paintWords(pattern);
     this.totals?.replaceChildren(...this.groups().map(([name, now, was]) => total(name, now, was)));
     this.paintFilm();
@@ -304,7 +328,7 @@ export class Lab {
   paintFilm() {
     if (!this.slider) return;
     const { step, tokens } = this.manifest.frames[this.frame];
-    this.slider.value = this.frame;
+    this.slider.value = step;
     const seen = tokens === undefined ? "" : `, ${(tokens / 1e6).toFixed(1)} million tokens`;
     this.when.textContent = `after ${step} training steps${seen}`;
     this.slider.setAttribute("aria-valuetext", this.when.textContent);
@@ -320,20 +344,18 @@ export class Lab {
     for (const [name, value] of Object.entries(rest)) state.set(name, value);
     if (this.off.size) state.set("off", [...this.off].sort().join(","));
     if (this.off.size) state.set("kind", kind);
-    if (this.stored_once) history.replaceState(history.state, "", `#lab?${state}`);
-    this.stored_once = true; // a page that nobody has touched keeps its plain address
+    if (this.shown) history.replaceState(history.state, "", `#lab?${state}`);
+    this.shown = true; // a page that nobody has touched keeps its plain address
   }
 
   stored() {
-    return location.hash.startsWith("#lab?") ? new URLSearchParams(location.hash.slice(5)) : null;
+    const kept = this.panels.has("address") && location.hash.startsWith("#lab?");
+    return kept ? new URLSearchParams(location.hash.slice(5)) : null;
   }
 
-  /** Take over a stored state; false if it does not fit this model. */
+  /** Take over a stored state; false if its tokens are not of this model. */
   restore(state) {
-    const heads = new Set();
-    this.config && this.grid && [...Array(this.config.n_layers).keys()].forEach((l) =>
-      [...Array(this.config.n_heads).keys()].forEach((h) => heads.add(headName(l, h))),
-    );
+    const { names: heads } = this.grid;
     const text = state.get("text");
     const ids = text === null ? [START, ...(state.get("ids") ?? "").split(".").map(Number)] : this.encode(text);
     if (ids.some((id) => !Number.isInteger(id) || id < 0 || id >= this.config.d_vocab)) return false;
