@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from pathlib import Path
 
@@ -17,11 +18,11 @@ from course_lib.scores import per_token_loss
 
 FOLDER = Path(__file__).parent / "assets" / "lab"
 MODULES = ("model.js", "tokenizer.js", "drawing.js", "lab.js")  # each imports from those before it
-LENGTH = 20  # of the random segment that is shown twice
+LENGTH = 14  # of the random segment that is shown twice
 TOP = 5  # predictions of a preview
 PRESETS = {"lab": "name", "opening": "name", "first": "repeat", "circuit": "repeat", "film": "repeat"}
 TEXTS = {
-    "name": ("A name", "Mrs Dursley had a small son called Dudley. The neighbours rarely saw Mrs"),
+    "name": ("A name", "Harry Potter lived under the stairs. Nobody had told Harry"),
     "code": (
         "Code",
         "def read_config(path):\n    config_file = open(path)\n    settings = parse(config_file)\n"
@@ -52,7 +53,7 @@ def manifest(model: Transformer, layout: list[dict], frames: list[dict], tokeniz
         tokenizer: a byte-level BPE of the `tokenizers` package; None where tokens are only numbers.
 
     Raises:
-        ValueError: a tokenizer of another kind, or with more tokens than the model.
+        ValueError: a tokenizer of another kind, or with more tokens than the model; a context below 3 tokens.
     """
     table = None if tokenizer is None else tokenizer_table(tokenizer, model.config.d_vocab)
     random = random_example(model, table)
@@ -69,26 +70,33 @@ def manifest(model: Transformer, layout: list[dict], frames: list[dict], tokeniz
         "examples": texts | {"repeat": repeat},
         "presets": PRESETS if texts else dict.fromkeys(PRESETS, "repeat"),
     }
-    return found | ({"readable": readable_tokens(table)} if table else {})
+    readable = readable_tokens(table) if table else []
+    return found | ({"readable": readable} if readable else {})
 
 
 def random_example(model: Transformer, table: dict | None) -> Int[Tensor, "1 p"]:
-    """A start token and a random segment twice; of tokens that read like words, where there is a tokenizer."""
+    """A start token and a random segment twice; of tokens that read like words, where there is a tokenizer.
+
+    Raises:
+        ValueError: a context too short for two tokens after the start.
+    """
     length = min(LENGTH, (model.config.n_ctx - 1) // 2, model.config.d_vocab - 1)
     if length < 1:
         raise ValueError(f"the lab needs a context of at least 3 tokens, n_ctx is {model.config.n_ctx}")
     generator = torch.Generator().manual_seed(7)
     if table is None:
         return repeated_tokens(1, length, 2, model.config.d_vocab, generator)
-    words = torch.tensor(readable_tokens(table))
+    words = torch.tensor(readable_tokens(table) or range(1, model.config.d_vocab))
     drawn = words[torch.randperm(len(words), generator=generator)[:length]]
     return torch.cat([torch.tensor([START]), drawn, drawn])[None]
 
 
 def tokenizer_table(tokenizer, d_vocab: int) -> dict:
-    """What the browser needs of a byte-level BPE: the bytes of every token, the merges in order, special tokens."""
-    import json
+    """What the browser needs of a byte-level BPE: the bytes of every token, the merges in order, special tokens.
 
+    Raises:
+        ValueError: a tokenizer of another kind, or with more tokens than `d_vocab`.
+    """
     state = json.loads(tokenizer.to_str())
     if state["model"]["type"] != "BPE" or state["normalizer"] or not _is_byte_level(state["pre_tokenizer"]):
         raise ValueError("the lab reads byte-level BPE tokenizers such as load_tokenizer(); this one is another kind")
@@ -119,9 +127,9 @@ BYTE_OF = _byte_of()
 
 
 def readable_tokens(table: dict) -> list[int]:
-    """Ids of tokens that read like words: two lower-case letters or more, with or without a space before them."""
+    """Ids of tokens that read like words: a space and three lower-case letters or more."""
     texts = [b"" if token is None else base64.b64decode(token) for token in table["tokens"]]
-    return [number for number, text in enumerate(texts) if re.fullmatch(rb" ?[a-z]{2,}", text)]
+    return [number for number, text in enumerate(texts) if re.fullmatch(rb" [a-z]{3,}", text)]
 
 
 @torch.no_grad()

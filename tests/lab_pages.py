@@ -20,11 +20,13 @@ PAGE = """<!doctype html>
 </head><body><h1>Lab</h1><div class="induction-lab" data-preset="{preset}"><p>A model runs here.</p></div>
 <p id="after">What follows.</p></body></html>
 """
-RUN = """async ([bytes, layout, config, ids, off, kind]) => {
+LOAD = """([bytes, layout, config]) => {
   const { Model, fromBase64, readWeights } = window.InductionLab;
-  const model = new Model(config, readWeights(layout, fromBase64(bytes)));
-  const frozen = kind === "pattern_preserving" ? model.run(ids).patterns : null;
-  const { logits } = model.run(ids, { off: new Set(off), frozen });
+  window.loaded = new Model(config, readWeights(layout, fromBase64(bytes)));
+}"""
+RUN = """([ids, off, kind]) => {
+  const frozen = kind === "pattern_preserving" ? window.loaded.run(ids).patterns : null;
+  const { logits } = window.loaded.run(ids, { off: new Set(off), frozen });
   let text = "";
   const raw = new Uint8Array(logits.buffer);
   for (let i = 0; i < raw.length; i += 8192) text += String.fromCharCode(...raw.subarray(i, i + 8192));
@@ -41,13 +43,17 @@ def write_pages(folder: Path) -> Path:
     return folder
 
 
-def browser_logits(page, weights: dict, config: dict, ids: list[int], heads=(), kind: str = "zero") -> torch.Tensor:
-    """The logits [pos, vocabulary] that the page's own script computes from these weights."""
+def load_model(page, weights: dict, config: dict) -> None:
+    """Give the page's own script these weights."""
     layout, content = block(weights)
-    off = [f"{layer}.{head}" for layer, head in heads]
-    answer = page.evaluate(RUN, [base64.b64encode(content).decode(), layout, config, ids, off, kind])
+    page.evaluate(LOAD, [base64.b64encode(content).decode(), layout, config])
+
+
+def browser_logits(page, ids: list[int], heads=(), kind: str = "zero") -> torch.Tensor:
+    """The logits [pos, vocabulary] that the page computes from the weights it was given last."""
+    answer = page.evaluate(RUN, [ids, [f"{layer}.{head}" for layer, head in heads], kind])
     numbers = np.frombuffer(base64.b64decode(answer), dtype="<f4").copy()
-    return torch.from_numpy(numbers).view(len(ids), config["d_vocab"])
+    return torch.from_numpy(numbers).view(len(ids), -1)
 
 
 def ready(page) -> None:
@@ -64,5 +70,5 @@ def losses(page) -> list[float]:
 def scores(page) -> dict[str, float]:
     """The prefix-matching score that the lab shows for each head."""
     ready(page)
-    names, values = (page.locator(which).all_inner_texts() for which in (".lab-pick", ".lab-score"))
-    return {name.split()[0]: float(value) for name, value in zip(names, values, strict=True)}
+    heads = page.locator(".lab-head").all()
+    return {head.get_attribute("data-head"): float(head.locator(".lab-score").inner_text()) for head in heads}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import gzip
+import re
 import sys
 
 import pytest
 import torch
-from book_reader import Reader, chromium
-from lab_pages import PRESETS, browser_logits, losses, ready, scores, write_pages
+from book_reader import ROOT, Reader, chromium
+from lab_pages import PRESETS, browser_logits, load_model, losses, ready, scores, write_pages
 from random_models import ARCHITECTURES, random_model, random_tokens
 
 from course_lib import lab
@@ -26,7 +27,6 @@ from tools.lab_assets import classic_script
 from tools.lab_run import MixedRows, film_steps
 
 CLOSE = 1e-4
-KINDS = ("zero", "pattern_preserving")
 WIDTHS = (1280, 768, 360)
 
 
@@ -80,30 +80,30 @@ def test_logits_of_every_frame_are_those_of_torch(opened, recorded, generator):
     random = torch.randint(1024, (model.config.n_ctx,), generator=generator).tolist()
     assert len(frames) >= 6
     for weights in frames.values():
+        load_model(page, weights, model.config.to_dict())
         for ids, heads, kind in (
             (random, [], "zero"),
-            (text, [], "zero"),
-            (random, [(1, 3)], "zero"),
             (text, [(0, 3), (0, 1), (1, 0)], "zero"),
-            (random, [(0, 3), (1, 1)], "pattern_preserving"),
+            (random, [(1, 3)], "zero"),
+            (text, [(0, 3), (1, 1)], "pattern_preserving"),
         ):
-            ours = browser_logits(page, weights, model.config.to_dict(), ids, heads, kind)
             theirs = torch_logits(dequantised(weights), model.config, ids, heads, kind)
-            assert (ours - theirs).abs().max() < CLOSE
-            assert theirs.std() > 0.5  # not all the same number
+            assert (browser_logits(page, ids, heads, kind) - theirs).abs().max() < CLOSE
+            assert theirs.std() > 0.3  # not all the same number
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_logits_of_every_architecture_are_those_of_torch(opened, architecture):
+    """Their logits reach hundreds, so the tolerance grows with them."""
     page, model = opened(), random_model(architecture).float()
     ids, weights = random_tokens(model, batch=1)[0].tolist(), model.state_dict()
-    whole = browser_logits(page, weights, model.config.to_dict(), ids)
-    assert (whole - torch_logits(weights, model.config, ids, [], "zero")).abs().max() < CLOSE
-    for kind in KINDS:
-        heads = [(0, 1), (1, 0)]
-        ours = browser_logits(page, weights, model.config.to_dict(), ids, heads, kind)
-        assert (ours - torch_logits(weights, model.config, ids, heads, kind)).abs().max() < CLOSE
-        assert (ours - whole).abs().max() > 0.01
+    load_model(page, weights, model.config.to_dict())
+    whole = browser_logits(page, ids)
+    for heads, kind in (([], "zero"), ([(0, 1), (1, 0)], "zero"), ([(0, 1), (1, 0)], "pattern_preserving")):
+        theirs = torch_logits(weights, model.config, ids, heads, kind)
+        ours = browser_logits(page, ids, heads, kind)
+        assert (ours - theirs).abs().max() < CLOSE * max(1, theirs.std())
+        assert not heads or (ours - whole).abs().max() > 0.01
 
 
 def test_the_tokenizer_is_the_courses(opened):
@@ -179,6 +179,18 @@ def test_the_recorded_film_shows_the_head_form():
     assert best[0] < 0.1 and best[-1] > 0.6
     assert chosen[-1]["repeat_loss"] < 2 < 6 < chosen[0]["repeat_loss"]
     assert stored["provenance"]["command"] == "python -m tools.lab_run"
+
+
+def test_the_page_names_the_right_heads():
+    """What lab.md says of heads 0.3 and 1.3, of their order, and of the tokens that nobody can predict."""
+    records, page = load_recorded("lab")["records"], (ROOT / "lab.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\b([01]\.\d)\b", page)) == {"0.3", "1.3"}
+    scores = {name: torch.stack([r[name] for r in records]) for name in ("previous_token", "prefix_matching")}
+    assert divmod(int(scores["previous_token"][-1].argmax()), 4) == (0, 3)
+    assert divmod(int(scores["prefix_matching"][-1].argmax()), 4) == (1, 3)
+    ready, formed = scores["previous_token"][:, 0, 3] > 0.8, scores["prefix_matching"][:, 1, 3] > 0.4
+    assert 0 < ready.int().argmax() < formed.int().argmax()
+    assert records[0]["first_loss"] < records[-1]["first_loss"] < records[0]["first_loss"] + 2
 
 
 def test_training_rows_are_of_the_three_kinds():
@@ -272,7 +284,8 @@ def test_everything_is_reached_and_worked_by_keyboard(opened):
         assert outline != "none", f"{name} has focus and does not show it"
         if name.startswith("Training"):
             break
-    assert any("token 4" in name for name in seen)  # the chosen token
+    chosen = page.locator(".lab-chip[aria-selected=true]").get_attribute("aria-label")
+    assert chosen in seen
     for wanted in ("Code", "Shuffle", "Show head 1.3", "Head 1.3 on", "Play", "Training steps"):
         assert any(name.startswith(wanted) for name in seen), f"Tab never came to {wanted}"
     page.keyboard.press("Home")
@@ -326,7 +339,8 @@ def test_the_address_keeps_the_state(opened):
     ask = f"{state}(document.querySelector('.induction-lab').lab)"
     other = opened("lab", page.url[page.url.index("#") :])
     assert other.evaluate(ask) == page.evaluate(ask)
-    assert losses(other) == losses(page)
+    ready(other)
+    assert other.locator(".lab-totals").inner_text() == page.locator(".lab-totals").inner_text()
     broken = opened("lab", "#lab?ids=7.99999&head=9.9")
     assert broken.evaluate(ask)["head"] == opened("lab").evaluate(ask)["head"]
 
@@ -339,11 +353,12 @@ def test_every_size_fits_and_keeps_its_room(opened, width):
     for preset in PRESETS:
         page = opened(preset, width=width)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, preset
-        kept = page.evaluate(
-            """() => { const lab = document.querySelector('.induction-lab'); const all = lab.offsetHeight;
-            lab.classList.remove('lab-ready'); lab.replaceChildren(); return [all, lab.offsetHeight] }"""
+        needed, kept = page.evaluate(
+            """() => { const lab = document.querySelector('.induction-lab'); lab.style.minHeight = 0;
+            const needed = lab.offsetHeight; lab.style.minHeight = ''; lab.replaceChildren();
+            return [needed, lab.offsetHeight] }"""
         )
-        assert abs(kept[0] - kept[1]) < 60, f"{preset} at {width}: needs {kept[0]} px, keeps {kept[1]}"
+        assert abs(needed - kept) < 60, f"{preset} at {width}: needs {needed} px, keeps {kept}"
 
 
 def test_the_first_use_is_small(folder):

@@ -65,7 +65,8 @@ export class TokenRow {
       bar.style.height = i ? height(losses[i]) : 0;
       mark.hidden = !before || !i;
       if (before && i) mark.style.top = height(before[i]);
-      const loss = i ? `, loss ${nats(losses[i])}${before ? `, with all heads ${nats(before[i])}` : ""}` : "";
+      const known = chip.classList.contains("lab-repeat") ? ", the pair stood before" : "";
+      const loss = i ? `, loss ${nats(losses[i])}${before ? `, with all heads ${nats(before[i])}` : ""}${known}` : "";
       chip.setAttribute("aria-label", `${this.labels[i]}, token ${i}${loss}`);
       chip.title = i ? `token ${i}${loss}` : "every sequence begins with this token";
       chip.setAttribute("aria-selected", String(i === at));
@@ -132,11 +133,13 @@ export const headGrid = (config, choose, toggle) => {
     const row = [...Array(config.n_heads).keys()].map((head) => {
       const name = headName(layer, head);
       const score = make("span", { class: "lab-score" });
-      const pick = make("button", { type: "button", class: "lab-pick", onclick: () => choose(layer, head) }, name, score);
+      const said = (text) => make("span", { class: "lab-said" }, text); // for screen readers only
+      const words = [said("Show head "), name, said(", prefix matching "), score];
+      const pick = make("button", { type: "button", class: "lab-pick", onclick: () => choose(layer, head) }, ...words);
       const change = { type: "button", role: "switch", class: "lab-switch", "aria-label": `Head ${name} on` };
       const power = make("button", { ...change, onclick: () => toggle(name) });
       cells.set(name, { pick, power, score });
-      return make("div", { class: "lab-head", "data-layer": Math.min(layer, 1) }, pick, power);
+      return make("div", { class: "lab-head", "data-head": name, "data-layer": Math.min(layer, 1) }, pick, power);
     });
     return make("div", { class: "lab-layer" }, make("span", { class: "lab-small" }, `layer ${layer}`), ...row);
   });
@@ -146,7 +149,6 @@ export const headGrid = (config, choose, toggle) => {
       score.textContent = Number.isNaN(value) ? "–" : value.toFixed(2);
       pick.style.setProperty("--score", Number.isNaN(value) ? 0 : value.toFixed(3));
       pick.setAttribute("aria-pressed", String(name === chosen));
-      pick.setAttribute("aria-label", `Show head ${name}, prefix matching ${score.textContent}`);
       power.setAttribute("aria-checked", String(!off.has(name)));
       power.title = off.has(name) ? `switch head ${name} on again` : `switch head ${name} off`;
     }

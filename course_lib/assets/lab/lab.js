@@ -92,9 +92,10 @@ export class Lab {
     const tools = this.has("ablation", () => {
       const kind = make("span", { class: "lab-kinds", role: "radiogroup", "aria-label": "How heads are switched off" });
       kind.append("Ablation:", choice("zero"), choice("preserving"));
-      return make("div", { class: "lab-line" }, kind, this.allOn);
+      return make("div", { class: "lab-line" }, kind);
     });
-    const title = make("p", { class: "lab-title" }, "Heads", make("span", { class: "lab-small" }, "prefix matching here, and a switch"));
+    const what = make("span", { class: "lab-small" }, "prefix matching here, and a switch");
+    const title = make("div", { class: "lab-title" }, "Heads", what, this.panels.has("ablation") ? this.allOn : null);
     return make("div", {}, title, this.grid.node, tools);
   }
 
