@@ -20,7 +20,14 @@ FOLDER = Path(__file__).parent / "assets" / "lab"
 MODULES = ("model.js", "tokenizer.js", "drawing.js", "lab.js")  # each imports from those before it
 LENGTH = 14  # of the random segment that is shown twice
 TOP = 5  # predictions of a preview
-PRESETS = {"lab": "name", "opening": "name", "first": "repeat", "circuit": "repeat", "film": "repeat"}
+PRESETS = {
+    "lab": "name",
+    "notebook": "name",
+    "opening": "name",
+    "first": "repeat",
+    "circuit": "repeat",
+    "film": "repeat",
+}
 TEXTS = {
     "name": ("A name", "Harry Potter lived under the stairs. Nobody had told Harry"),
     "code": (
@@ -32,9 +39,9 @@ TEXTS = {
 
 
 def lab_script() -> str:
-    """The lab as one ES module: its sources joined, without the imports between them."""
+    """The lab as one ES module: its sources joined, without the imports and exports between them."""
     text = "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in MODULES)
-    joined = re.sub(r"^import .*\n", "", text, flags=re.MULTILINE)
+    joined = re.sub(r"^import [^;]*;\n", "", text, flags=re.MULTILINE)
     return re.sub(r"^export (?=const|class)", "", joined, flags=re.MULTILINE)
 
 

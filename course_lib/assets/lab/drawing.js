@@ -14,7 +14,8 @@ export const make = (tag, properties = {}, ...children) => {
   return node;
 };
 
-export const percent = (p) => (p >= 0.995 ? "100%" : p >= 0.0995 ? `${(100 * p).toFixed(0)}%` : `${(100 * p).toFixed(1)}%`);
+export const percent = (p) =>
+  p >= 0.995 ? "100%" : p >= 0.0995 ? `${(100 * p).toFixed(0)}%` : `${(100 * p).toFixed(1)}%`;
 export const nats = (loss) => `${loss.toFixed(2)} nats`;
 const TALLEST = 10; // nats: the loss of a bar of full height
 
@@ -101,7 +102,11 @@ export class TokenRow {
     const [u, v] = place(this.chips[to]);
     const lift = y === v ? Math.min(26, 10 + Math.abs(x - u) / 12) : 24;
     const d = `M ${x} ${y} C ${x} ${y - lift}, ${u} ${v - lift}, ${u} ${v}`;
-    return make("path", { d, "stroke-width": (0.75 + 3 * weight).toFixed(2), opacity: (0.35 + 0.65 * weight).toFixed(2) });
+    return make("path", {
+      d,
+      "stroke-width": (0.75 + 3 * weight).toFixed(2),
+      opacity: (0.35 + 0.65 * weight).toFixed(2),
+    });
   }
 
   key(event) {
@@ -153,22 +158,38 @@ export const headGrid = (config, choose, toggle) => {
       power.title = off.has(name) ? `switch head ${name} on again` : `switch head ${name} off`;
     }
   };
-  return { node: make("div", { class: "lab-grid", role: "group", "aria-label": "Attention heads" }, ...rows), paint, names: new Set(cells.keys()) };
+  return {
+    node: make("div", { class: "lab-grid", role: "group", "aria-label": "Attention heads" }, ...rows),
+    paint,
+    names: new Set(cells.keys()),
+  };
 };
 
 /** What the model expects after one token, as bars; a thin line shows the probability with all heads on. */
 export const predictionRows = (result, clean, i, truth, label) => {
   const rows = result.top(i).map((each) => ({ ...each }));
-  if (truth !== undefined && !rows.some(({ id }) => id === truth)) rows.push({ id: truth, p: result.probability(i, truth) });
+  if (truth !== undefined && !rows.some(({ id }) => id === truth))
+    rows.push({ id: truth, p: result.probability(i, truth) });
   return rows.map(({ id, p }) => {
     const before = clean === result ? null : clean.probability(i, id);
-    const bar = make("span", { class: "lab-track", "aria-hidden": "true" }, make("i"), before === null ? null : make("b"));
+    const bar = make(
+      "span",
+      { class: "lab-track", "aria-hidden": "true" },
+      make("i"),
+      before === null ? null : make("b"),
+    );
     bar.firstChild.style.width = `${100 * p}%`;
     if (before !== null) bar.lastChild.style.left = `${100 * before}%`;
     const was = before === null ? "" : ` (was ${percent(before)})`;
     const next = id === truth ? make("span", { class: "lab-next" }, "comes next") : null;
     const word = make("span", { class: "lab-guess" }, make("code", {}, label(id)), next);
-    return make("li", { class: id === truth ? "lab-true" : "" }, word, bar, make("span", { class: "lab-p" }, percent(p) + was));
+    return make(
+      "li",
+      { class: id === truth ? "lab-true" : "" },
+      word,
+      bar,
+      make("span", { class: "lab-p" }, percent(p) + was),
+    );
   });
 };
 
@@ -182,7 +203,9 @@ export const curve = (records, frames) => {
     const points = records.map((record) => `${x(record.step)} ${((1 - share(record)) * (height - 4) + 2).toFixed(1)}`);
     return make("path", { class: name, d: `M ${points.join(" L ")}` });
   };
-  const marks = frames.map(({ step }) => make("line", { class: "lab-frame", x1: x(step), x2: x(step), y1: 0, y2: height }));
+  const marks = frames.map(({ step }) =>
+    make("line", { class: "lab-frame", x1: x(step), x2: x(step), y1: 0, y2: height }),
+  );
   const lines = [line((r) => r.repeat_loss / highest, "lab-loss-line"), line((r) => r.prefix, "lab-score-line")];
   const picture = { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" };
   return { node: make("svg", picture, ...marks, ...lines), marks };

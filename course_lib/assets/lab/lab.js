@@ -1,28 +1,34 @@
 // The Induction Lab: an attention-only model that runs in the reader's browser, with its heads laid open.
-// One ES module, no framework. tools/lab_assets.py puts it on pages of the book; course_lib/lab.py makes an anywidget
-// of it. Sections: model, measurements, tokenizer, drawing, controls.
-import { Model, fromBase64, headName, mean, prefixMatching, readWeights, repeatedPairs, resultOf, resultOfPreview } from "./model.js";
+// This file holds the controls. course_lib/lab_manifest.py joins it with the modules it imports to one ES module without
+// a framework, which tools/lab_assets.py puts on pages of the book, and course_lib/lab.py into notebooks.
+
+import { Model, fromBase64, headName, mean, prefixMatching, readWeights } from "./model.js";
+import { repeatedPairs, resultOf, resultOfPreview } from "./model.js";
 import { Numbers, Tokenizer } from "./tokenizer.js";
 import { TokenRow, curve, headGrid, make, nats, percent, predictionRows } from "./drawing.js";
 
-const PANELS = { // what each size of the lab shows
-  lab: ["examples", "text", "shuffle", "tokens", "heads", "ablation", "prediction", "losses", "film", "address"],
-  opening: ["text", "tokens", "heads", "prediction"],
-  first: ["shuffle", "tokens", "losses"],
-  circuit: ["shuffle", "tokens", "heads", "losses"],
-  film: ["shuffle", "tokens", "heads", "losses", "film"],
+const ALL = ["examples", "text", "heads", "ablation", "prediction", "losses", "film"];
+// What each size of the lab shows besides the tokens; "address" keeps the state in the address of the page.
+const PANELS = {
+  lab: [...ALL, "address"],
+  notebook: ALL,
+  opening: ["text", "heads", "prediction"],
+  first: ["losses", "shuffle"],
+  circuit: ["heads", "losses", "shuffle"],
+  film: ["heads", "losses", "shuffle", "film"],
 };
 const START = 0; // the token that opens every sequence
 const PAUSE = 1100; // ms a frame, when the film plays
 const WAIT = 200; // ms after the last key, before typed text is read
 
-/** The lab in one element. `source`: { manifest, frame(key) -> Promise<ArrayBuffer> }; the manifest is described in
- *  course_lib/lab_weights.py. */
+/** The lab in one element. `source`: { manifest, frame(key) -> Promise<ArrayBuffer> }; the manifest is made by
+ *  course_lib/lab_manifest.py. */
 export class Lab {
-  constructor(root, source, preset = "lab") {
+  constructor(root, source, preset) {
     const { manifest } = source;
     Object.assign(this, { root, source, manifest, config: manifest.config });
-    this.panels = new Set(PANELS[preset] ?? PANELS.lab);
+    this.panels = new Set(PANELS[preset]);
+    if (manifest.frames.length === 1) this.panels.delete("film");
     this.tokenizer = manifest.tokenizer ? new Tokenizer(manifest.tokenizer) : new Numbers(this.config.d_vocab);
     this.models = new Map();
     this.off = new Set();
@@ -41,18 +47,38 @@ export class Lab {
 
   assemble() {
     this.row = new TokenRow((at) => this.select(at));
-    this.grid = headGrid(this.config, (l, h) => this.show(l, h), (name) => this.toggle(name));
+    this.grid = headGrid(
+      this.config,
+      (l, h) => this.show(l, h),
+      (name) => this.toggle(name),
+    );
     this.say = make("p", { class: "lab-say", "aria-live": "polite" });
     const parts = [
-      make("div", { class: "lab-source" }, this.has("examples", () => this.exampleButtons()), this.has("text", () => this.textField())),
+      make(
+        "div",
+        { class: "lab-source" },
+        this.has("examples", () => this.exampleButtons()),
+        this.has("text", () => this.textField()),
+      ),
       this.row.node,
-      make("p", { class: "lab-small" }, "Colour and arcs: where the outlined token looks. Bars: loss, ", make("span", { class: "lab-green" }, "green"), " where the same pair stood before."),
+      make(
+        "p",
+        { class: "lab-small" },
+        "Colour and arcs: where the outlined token looks. Bars: loss, ",
+        make("span", { class: "lab-green" }, "green"),
+        " where the same pair stood before.",
+      ),
       this.say,
       make(
         "div",
         { class: "lab-columns" },
         this.has("heads", () => this.headPanel()),
-        make("div", {}, this.has("prediction", () => this.predictionPanel()), this.has("losses", () => this.lossPanel())),
+        make(
+          "div",
+          {},
+          this.has("prediction", () => this.predictionPanel()),
+          this.has("losses", () => this.lossPanel()),
+        ),
       ),
       this.has("film", () => this.filmPanel()),
     ];
@@ -65,11 +91,20 @@ export class Lab {
     this.picks = Object.entries(this.manifest.examples).map(([name, { title }]) =>
       make("button", { type: "button", class: "lab-button", "data-example": name, onclick: pick(name) }, title),
     );
-    return make("div", { class: "lab-line", role: "group", "aria-label": "Examples" }, ...this.picks, this.shuffleButton());
+    return make(
+      "div",
+      { class: "lab-line", role: "group", "aria-label": "Examples" },
+      ...this.picks,
+      this.shuffleButton(),
+    );
   }
 
   shuffleButton() {
-    return make("button", { type: "button", class: "lab-button lab-shuffle", onclick: () => this.shuffle() }, "Shuffle");
+    return make(
+      "button",
+      { type: "button", class: "lab-button lab-shuffle", onclick: () => this.shuffle() },
+      "Shuffle",
+    );
   }
 
   textField() {
@@ -107,8 +142,12 @@ export class Lab {
 
   lossPanel() {
     this.totals = make("div", { class: "lab-totals" });
-    const shuffle = this.panels.has("shuffle") && !this.panels.has("examples") ? this.shuffleButton() : null;
-    return make("div", { class: "lab-line" }, this.totals, shuffle);
+    return make(
+      "div",
+      { class: "lab-line" },
+      this.totals,
+      this.has("shuffle", () => this.shuffleButton()),
+    );
   }
 
   filmPanel() {
@@ -124,19 +163,31 @@ export class Lab {
     });
     this.player = make("button", { type: "button", class: "lab-button lab-play", onclick: () => this.play() }, "Play");
     const one = (by, sign, name) =>
-      make("button", { type: "button", class: "lab-button", "aria-label": name, onclick: () => this.seek(this.frame + by) }, sign);
+      make(
+        "button",
+        { type: "button", class: "lab-button", "aria-label": name, onclick: () => this.seek(this.frame + by) },
+        sign,
+      );
     const steps = [one(-1, "‹", "Earlier in training"), one(1, "›", "Later in training")];
     this.when = make("span", { class: "lab-small" });
     this.curve = records ? curve(records, frames) : null;
     const key = (name, text) => make("span", { class: `lab-key ${name}` }, text);
-    const legend = records && make(
-      "p",
-      { class: "lab-small" },
-      key("lab-loss-line", "loss of repeated random tokens"),
-      key("lab-score-line", "best prefix matching"),
-    );
+    const legend =
+      records &&
+      make(
+        "p",
+        { class: "lab-small" },
+        key("lab-loss-line", "loss of repeated random tokens"),
+        key("lab-score-line", "best prefix matching"),
+      );
     const track = make("div", { class: "lab-film-track" }, this.curve?.node ?? null, this.slider);
-    return make("div", { class: "lab-film" }, make("div", { class: "lab-line" }, this.player, ...steps, this.when), track, legend);
+    return make(
+      "div",
+      { class: "lab-film" },
+      make("div", { class: "lab-line" }, this.player, ...steps, this.when),
+      track,
+      legend,
+    );
   }
 
   // What the reader does. Each changes the state and asks for a new run, or only for a new drawing.
@@ -175,7 +226,8 @@ export class Lab {
     this.row.build(this.ids.map(label), this.repeated);
     this.row.chips[0].classList.add("lab-start");
     if (this.field && this.field.value !== text) this.field.value = text ?? "";
-    const cut = ids.length > this.ids.length ? `The model reads ${this.config.n_ctx} tokens; the rest is left out.` : "";
+    const cut =
+      ids.length > this.ids.length ? `The model reads ${this.config.n_ctx} tokens; the rest is left out.` : "";
     if (this.cut) this.cut.textContent = cut;
     const untouched = preview && !this.off.size && this.frame === this.manifest.frames.length - 1;
     if (!untouched) return this.compute();
@@ -223,7 +275,16 @@ export class Lab {
 
   /** Arrow keys go from frame to frame, not from step to step. */
   slide(event) {
-    const by = { ArrowLeft: -1, ArrowDown: -1, PageDown: -1, ArrowRight: 1, ArrowUp: 1, PageUp: 1, Home: -Infinity, End: Infinity };
+    const by = {
+      ArrowLeft: -1,
+      ArrowDown: -1,
+      PageDown: -1,
+      ArrowRight: 1,
+      ArrowUp: 1,
+      PageUp: 1,
+      Home: -Infinity,
+      End: Infinity,
+    };
     if (!(event.key in by)) return;
     event.preventDefault();
     this.seek(this.frame + by[event.key]);
@@ -282,7 +343,9 @@ export class Lab {
     const before = result === clean ? null : clean.losses;
     this.row.paint({ pattern, at, losses: result.losses, before, layer });
     const prefix = new Map();
-    result.patterns.forEach((row, l) => row.forEach((each, h) => prefix.set(headName(l, h), prefixMatching(each, ids))));
+    result.patterns.forEach((row, l) =>
+      row.forEach((each, h) => prefix.set(headName(l, h), prefixMatching(each, ids))),
+    );
     this.grid.paint({ prefix, chosen: headName(layer, head), off: this.off });
     if (this.allOn) this.allOn.disabled = !this.off.size;
     this.paintWords(pattern);
@@ -398,8 +461,8 @@ const render = ({ model, el }) => {
       model.send({ frame: key });
     });
   el.classList.add("induction-lab");
-  const lab = new Lab(el, { manifest: model.get("manifest"), frame }, "lab");
+  const lab = new Lab(el, { manifest: model.get("manifest"), frame }, "notebook");
   return () => lab.playing && lab.stop();
 };
 
-export default { render, Lab, Model, Tokenizer, readWeights, fromBase64, prefixMatching, repeatedPairs };
+export default { render, Lab, Model, fromBase64, readWeights };

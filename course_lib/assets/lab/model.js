@@ -160,7 +160,6 @@ export const readWeights = (layout, bytes) =>
 
 export const fromBase64 = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
 
-
 // Measurements
 
 /** Loss of each token in nats, given those before it; NaN for the first, which nothing predicts. */
@@ -207,7 +206,10 @@ export const resultOf = ({ logits, patterns }, ids, v) => ({
   losses: lossesOf(logits, ids, v),
   top: (i) => {
     const p = softmax(logits, i, v);
-    return [...p.keys()].sort((a, b) => p[b] - p[a]).slice(0, 5).map((id) => ({ id, p: p[id] }));
+    return [...p.keys()]
+      .sort((a, b) => p[b] - p[a])
+      .slice(0, 5)
+      .map((id) => ({ id, p: p[id] }));
   },
   probability: (i, id) => softmax(logits, i, v)[id],
 });
@@ -216,7 +218,8 @@ export const resultOf = ({ logits, patterns }, ids, v) => ({
 export const resultOfPreview = ({ patterns, losses, top }, ids, config) => {
   const bytes = new Uint8Array(fromBase64(patterns));
   const size = ids.length ** 2;
-  const pattern = (l, h) => Float32Array.from(bytes.subarray((l * config.n_heads + h) * size).subarray(0, size), (b) => b / 255);
+  const pattern = (l, h) =>
+    Float32Array.from(bytes.subarray((l * config.n_heads + h) * size).subarray(0, size), (b) => b / 255);
   const heads = [...Array(config.n_heads).keys()];
   const most = (i) => top[i].map(([id, p]) => ({ id, p }));
   return {

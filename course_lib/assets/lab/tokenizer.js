@@ -10,7 +10,7 @@ const WORDS = new RegExp(
 /** Byte-level BPE. `tokens`: the bytes of each token as base64 or null, `merges`: pairs of ids, `special`: text to id. */
 export class Tokenizer {
   constructor({ tokens, merges, special }) {
-    this.bytes = tokens.map((token) => token === null ? null : new Uint8Array(fromBase64(token)));
+    this.bytes = tokens.map((token) => (token === null ? null : new Uint8Array(fromBase64(token))));
     this.special = special;
     const key = (bytes) => bytes.join();
     const ids = new Map(this.bytes.map((bytes, id) => [bytes && key(bytes), id]));
@@ -23,7 +23,10 @@ export class Tokenizer {
     const names = Object.keys(this.special);
     const ids = [];
     while (names.length && text) {
-      const found = names.map((name) => [text.indexOf(name), name]).filter(([at]) => at >= 0).sort(([a], [b]) => a - b)[0];
+      const found = names
+        .map((name) => [text.indexOf(name), name])
+        .filter(([at]) => at >= 0)
+        .sort(([a], [b]) => a - b)[0];
       if (!found) break;
       ids.push(...this.plain(text.slice(0, found[0])), this.special[found[1]]);
       text = text.slice(found[0] + found[1].length);
@@ -33,7 +36,9 @@ export class Tokenizer {
 
   plain(text) {
     const encoder = new TextEncoder();
-    return (text.match(WORDS) ?? []).flatMap((word) => this.merged(Array.from(encoder.encode(word), (b) => this.ofByte[b])));
+    return (text.match(WORDS) ?? []).flatMap((word) =>
+      this.merged(Array.from(encoder.encode(word), (b) => this.ofByte[b])),
+    );
   }
 
   merged(ids) {
