@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import torch
-from book_reader import ROOT, Reader, chromium
+from book_reader import HTML, ROOT, Reader, chromium, served, written_pages
 from lab_pages import PRESETS, browser_logits, load_model, losses, ready, scores, write_pages
 from random_models import ARCHITECTURES, random_model, random_tokens
 
@@ -27,7 +27,7 @@ from tools.lab_assets import classic_script
 from tools.lab_run import MixedRows, film_steps
 
 CLOSE = 1e-4
-WIDTHS = (1280, 768, 360)
+WIDTHS = (1280, 768, 560, 360)
 
 
 @pytest.fixture(scope="module")
@@ -511,3 +511,26 @@ def test_previews_and_manifest_are_plain_values(recorded):
     shown = preview(model, told["examples"]["repeat"]["ids"])
     n = len(told["examples"]["repeat"]["ids"])
     assert len(base64.b64decode(shown["patterns"])) == 8 * n * n and len(shown["losses"]) == n - 1
+
+
+# In the built book
+
+
+@pytest.mark.book
+@pytest.mark.parametrize("origin", ["http", "file"])
+def test_every_lab_of_the_book_runs(browser, origin):
+    pages = [name for name in written_pages() if "induction-lab" in (HTML / name).read_text(encoding="utf-8")]
+    assert {"lab.html", "chapters/00_start_here.html", "chapters/06_phase_change.html"} <= set(pages)
+    with served(HTML) as address:
+        reader = Reader(browser, address if origin == "http" else HTML.as_uri(), width=390)
+        for name in pages:
+            page = reader.open(name)
+            page.locator(".induction-lab").scroll_into_view_if_needed()
+            ready(page)
+            said = page.locator(".lab-say").inner_text()
+            page.evaluate("document.querySelector('.induction-lab').lab.seek(0)")
+            ready(page)
+            assert page.locator(".lab-say").inner_text() != said, name
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        reader.context.close()
+    assert not reader.problems, "\n".join(reader.problems)
