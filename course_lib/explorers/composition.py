@@ -51,8 +51,8 @@ def composition_explorer(table: pd.DataFrame, baseline: Float[Tensor, " samples"
     return with_alternatives(
         alt.vconcat(*panels, title=title, spacing=14).resolve_scale(color="independent"),
         f"{title}. Tiles: head that writes downwards, head that reads across, shaded by their composition score, of a "
-        f"kind and a model that menus choose. Below, the scores of a chosen pair among those of all pairs. Random pairs "
-        f"get {limits[0]:.3f} to {limits[1]:.3f}; the largest {first['kind']} score of {first['model']} is "
+        "kind and a model that menus choose. Below, the scores of a chosen pair among those of all pairs. Random "
+        f"pairs get {limits[0]:.3f} to {limits[1]:.3f}; the largest {first['kind']} score of {first['model']} is "
         f"{first['score']:.3f}, {first['earlier']} into {first['later']}.",
         Table(f"the largest scores; random pairs: {limits[0]:.3f} to {limits[1]:.3f}", COLUMNS, _rows(best)),
     )

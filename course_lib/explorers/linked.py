@@ -54,8 +54,9 @@ def slider(values: Sequence[int], name: str) -> alt.BindRange:
 
 
 def menu(options: Sequence[Choice], name: str) -> alt.BindRadioSelect:
-    """A menu of values."""
-    return alt.binding_select(options=list(options), name=f"{name} ")
+    """A menu of values, with blanks for underscores."""
+    labels = [str(value).replace("_", " ") for value in options]
+    return alt.binding_select(options=list(options), labels=labels, name=f"{name} ")
 
 
 def option(name: str, options: Sequence[str], label: str) -> alt.Parameter:
@@ -86,7 +87,8 @@ def frame(tiles: alt.Chart, choice: alt.Parameter) -> alt.Chart:
 
 def step_axis(steps: Sequence[int]) -> alt.X:
     """An x axis of training steps that ends where they end."""
-    return alt.X("step:Q", title=STEP, scale=alt.Scale(domain=[steps[0], steps[-1]], nice=False))
+    scale = alt.Scale(domain=[steps[0], steps[-1]], nice=False)
+    return alt.X("step:Q", title=STEP, scale=scale, axis=alt.Axis(labelFlush=20))
 
 
 def subtitle(text: str) -> alt.TitleParams:
