@@ -92,7 +92,7 @@ def _mosaic(heads: list[dict], steps: list[int], moment: alt.Parameter) -> alt.L
         alt.Chart(alt.InlineData(values=heads))
         .transform_filter("datum.model == model")
         .transform_calculate(value=f"datum[score][{place}] / {LEVELS}")
-        .transform_calculate(told="datum.name + ':  ' + format(datum.value, '.2f')")
+        .transform_calculate(told="datum.name + ': ' + format(datum.value, '.2f')")
         .encode(
             x=alt.X("head:O", title="head", axis=bare(labelAngle=0)),
             y=alt.Y("layer:O", title="layer", sort="descending", axis=bare()),
