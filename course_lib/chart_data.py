@@ -49,7 +49,8 @@ def views(spec: dict, outer: View | None = None) -> Iterator[View]:
         transforms=(*outer.transforms, *spec.get("transform", ())),
         title=title_text(spec) or outer.title,
     )
-    inner = [part for name in PARTS for part in spec.get(name, ())] + [spec["spec"]] * ("spec" in spec)
+    inner = [part for name in PARTS for part in spec.get(name, ())]
+    inner += [spec["spec"]] if "spec" in spec else []  # of a facet
     for part in inner:
         yield from views(part, here)
     if not inner:
@@ -128,9 +129,10 @@ def _fields(group: Sequence[View], rows: list[dict]) -> dict[str, str]:
 def _heat_map(data: pd.DataFrame, names: dict[str, str], group: Sequence[View], caption: str) -> Table | None:
     """For tiles: for each row the largest value and where it lies."""
     tiles = next((view.encoding for view in group if view.mark == "rect" and "color" in view.encoding), {})
-    across, down, shade = (tiles.get(channel, {}).get("field") for channel in ("x", "y", "color"))
+    across, down, shade = (str(tiles.get(channel, {}).get("field")) for channel in ("x", "y", "color"))
     if not {across, down, shade} <= set(data.columns) or not pd.api.types.is_numeric_dtype(data[shade]):
         return None
+    data = data.dropna(subset=[shade])
     most = data.loc[data.groupby(down, sort=False)[shade].idxmax(), [down, across, shade]]
     heads = [names[down], f"{names[across]} of the largest", f"largest {names[shade]}"]
     return _thinned(most, heads, caption)
@@ -139,7 +141,7 @@ def _heat_map(data: pd.DataFrame, names: dict[str, str], group: Sequence[View], 
 def _lines(data: pd.DataFrame, names: dict[str, str], group: Sequence[View], caption: str) -> Table | None:
     """For lines and points: a column a line, at some places along the x axis."""
     encoding = next((view.encoding for view in group if view.mark in ("line", "point", "circle", "area")), {})
-    x, y = (encoding.get(channel, {}).get("field") for channel in ("x", "y"))
+    x, y = (str(encoding.get(channel, {}).get("field")) for channel in ("x", "y"))
     if x == y or not {x, y} <= set(data.columns):
         return None
     by = [name for name in data.columns if name not in (x, y) and not data[name].is_unique][:2]

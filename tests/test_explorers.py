@@ -1,6 +1,7 @@
 import json
 import math
 import re
+from itertools import pairwise
 
 import ipywidgets
 import pandas as pd
@@ -105,8 +106,7 @@ def test_the_loss_explorer_averages_indices_in_bins():
     edges = [*firsts, 41]
     for row in rows:
         expected = [
-            sum(LOSSES.loc[row["step"], i] for i in range(low, high)) / (high - low)
-            for low, high in zip(edges, edges[1:], strict=False)
+            sum(LOSSES.loc[row["step"], i] for i in range(low, high)) / (high - low) for low, high in pairwise(edges)
         ]
         assert row["film"] == pytest.approx(expected, abs=6e-4)
     for first in firsts[1:]:  # equal parts of ln(index)

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.book
 PAGE = """<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>Explorers</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="stylesheet" href="book.css">
 <script src="vega-versions.js"></script><script src="book.js"></script></head>
-<body style="margin: 0"><article class="bd-article" style="max-width: 688px; padding: 0 16px">{charts}</article></body></html>"""
+<body style="margin: 0"><article class="bd-article" style="max-width: 688px; padding: 0 16px">{charts}</article>
+</body></html>"""
 WIDTHS = {"desktop": 1280, "phone": 360}
 
 
@@ -82,6 +83,7 @@ class Explorer:
         self.page.wait_for_timeout(150)
 
     def press(self, control: str, key: str) -> None:
+        self.page.mouse.move(0, 0)  # a chart that scrolls below a resting mouse would be pointed at
         self.control(control).focus()
         self.page.keyboard.press(key)
         self.page.wait_for_timeout(150)

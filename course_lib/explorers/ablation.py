@@ -11,7 +11,7 @@ from torch import Tensor
 
 from course_lib.alternatives import with_alternatives
 from course_lib.chart_data import Table
-from course_lib.explorers.linked import CHOSEN, CLICK, HALF, PLOT, chosen, frame, menu, option, slider
+from course_lib.explorers.linked import CHOSEN, CLICK, HALF, PLOT, chosen, frame, menu, option, slider, targets
 from course_lib.plots import COLORS, TILE_HEIGHT, TILE_PAPER, token_rows, token_texts
 
 TOKENS = 10  # tiles a line
@@ -127,24 +127,19 @@ def _lines(data: alt.Chart, last: int, token: alt.Parameter) -> alt.LayerChart:
     )
     rule = data.mark_rule(strokeDash=[4, 3], color=CHOSEN, strokeWidth=1.5).encode(x="position:Q")
     columns = data.transform_calculate(start="datum.position - 0.5", end="datum.position + 0.5")
-    columns = (
-        columns.properties(name="tokens_at")
-        .mark_rect(color="transparent")
-        .encode(x="start:Q", x2="end:Q", tooltip=_told())
-    )
+    columns = targets(columns, "tokens_at").encode(x="start:Q", x2="end:Q", tooltip=_told())
     return alt.layer(lines, rule.transform_filter(token), columns, width=PLOT, height=HALF)
 
 
 def _tiles(data: alt.Chart, rows: list[dict], token: alt.Parameter) -> alt.LayerChart:
     base = data.encode(x=alt.X("column:O", axis=None), y=alt.Y("row:O", axis=None), tooltip=_told())
     scale = alt.Scale(domain=[-4, 0, 4], range=[COLORS[0], TILE_PAPER, COLORS[1]], clamp=True)
-    tiles = (
-        base.properties(name="tiles")
-        .mark_rect(stroke="white")
-        .encode(color=alt.Color("change:Q", title=["without", "minus whole"], scale=scale))
+    tiles = base.mark_rect(stroke="white").encode(
+        color=alt.Color("change:Q", title=["without", "minus whole"], scale=scale)
     )
     height = TILE_HEIGHT * (rows[-1]["row"] + 1)
-    return alt.layer(tiles.add_params(token), token_texts(base, TOKENS), frame(base, token), width=PLOT, height=height)
+    over = targets(base, "tiles").add_params(token)
+    return alt.layer(tiles, token_texts(base, TOKENS), frame(base, token), over, width=PLOT, height=height)
 
 
 def _told() -> list[alt.Tooltip]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from course_lib.alternatives import with_alternatives
 from course_lib.chart_data import Table
-from course_lib.explorers.linked import CHOSEN, CLICK, HALF, PLOT, bare, chosen, frame, menu, option, subtitle
+from course_lib.explorers.linked import CHOSEN, CLICK, HALF, PLOT, bare, chosen, frame, menu, option, subtitle, targets
 from course_lib.plots import COLORS, TILE_INK, TILE_PAPER
 
 COLUMNS = ("model", "kind", "earlier", "later", "score")
@@ -71,14 +71,11 @@ def _mosaic(
         tooltip=["earlier:N", "later:N", alt.Tooltip("score:Q", format=".3f")],
     )
     shade = alt.Scale(domain=[sum(limits) / 2, largest], range=[TILE_PAPER, COLORS[5]], clamp=True)
-    tiles = (
-        base.properties(name="mosaic")
-        .mark_rect(stroke="white")
-        .encode(color=alt.Color("score:Q", title="score", scale=shade))
-    )
+    tiles = base.mark_rect(stroke="white").encode(color=alt.Color("score:Q", title="score", scale=shade))
     texts = base.mark_text(fontSize=11, color=TILE_INK).encode(text=alt.Text("score:Q", format=".2f"))
     height = TILE * len(heads["earlier"])
-    return alt.layer(tiles.add_params(pair), texts, frame(base, pair), width=PLOT, height=height)
+    over = targets(base, "mosaic").add_params(pair)
+    return alt.layer(tiles, texts, frame(base, pair), over, width=PLOT, height=height)
 
 
 def _compared(data: alt.Chart, limits: list[float], pair: alt.Parameter) -> alt.LayerChart:

@@ -76,8 +76,13 @@ def moments(steps: Sequence[int], name: str, choice: alt.Parameter) -> tuple[alt
     rows = [{"step": step, "from": max(steps[0], step - half), "to": min(steps[-1], step + half)} for step in steps]
     data = alt.Chart(alt.InlineData(values=rows))
     rule = data.mark_rule(strokeWidth=1.5, strokeDash=[4, 3], color=CHOSEN).encode(x="step:Q")
-    columns = data.properties(name=name).mark_rect(color="transparent")
-    return rule.transform_filter(choice), columns.encode(x="from:Q", x2="to:Q", tooltip=["step:Q"])
+    columns = targets(data, name).encode(x="from:Q", x2="to:Q", tooltip=["step:Q"])
+    return rule.transform_filter(choice), columns
+
+
+def targets(marks: alt.Chart, name: str) -> alt.Chart:
+    """Transparent tiles to point at, which lie over the texts of the others; `chosen` knows them by this name."""
+    return marks.properties(name=name).mark_rect(color="transparent")
 
 
 def frame(tiles: alt.Chart, choice: alt.Parameter) -> alt.Chart:

@@ -8,7 +8,19 @@ import torch
 
 from course_lib.alternatives import with_alternatives
 from course_lib.chart_data import Table, spread
-from course_lib.explorers.linked import CHOSEN, HALF, PLOT, STEP, chosen, frame, menu, slider, step_axis, subtitle
+from course_lib.explorers.linked import (
+    CHOSEN,
+    HALF,
+    PLOT,
+    STEP,
+    chosen,
+    frame,
+    menu,
+    slider,
+    step_axis,
+    subtitle,
+    targets,
+)
 from course_lib.icl import log_bins
 from course_lib.plots import COLORS
 
@@ -82,9 +94,9 @@ def _map(data: alt.Chart, at: alt.Parameter, rows: int) -> alt.LayerChart:
         tooltip=["step:Q", "tokens:N", alt.Tooltip("loss:Q", title=NATS)],
     )
     shade = alt.Scale(scheme="viridis", reverse=True)
-    tiles = base.properties(name="map").mark_rect().encode(color=alt.Color("loss:Q", title=NATS, scale=shade))
+    tiles = base.mark_rect().encode(color=alt.Color("loss:Q", title=NATS, scale=shade))
     height = max(3, 2 * HALF // rows) * rows  # whole pixels: no seams
-    return alt.layer(tiles.add_params(at), frame(base, at), width=PLOT, height=height)
+    return alt.layer(tiles, frame(base, at), targets(base, "map").add_params(at), width=PLOT, height=height)
 
 
 def _along_the_context(data: alt.Chart, at: alt.Parameter, end: int, limits: list[float]) -> alt.LayerChart:

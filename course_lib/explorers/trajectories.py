@@ -77,8 +77,9 @@ def _paths(rows: list[dict], explained: Tensor, colour: alt.Color, moment: alt.P
     paths = base.mark_line(strokeWidth=1.2).encode(order="step:Q")
     starts = base.mark_point(size=90, filled=False).transform_filter(f"datum.step == {rows[0]['step']}")
     now = base.mark_circle(size=110, opacity=1).transform_filter(moment)
-    places = base.properties(name="places").mark_circle(size=16, opacity=1).add_params(moment)
-    return alt.layer(paths, starts, places, now, width=PLOT, height=2 * HALF)
+    places = base.mark_circle(size=16, opacity=1)
+    over = base.properties(name="places").mark_circle(size=120).encode(color=alt.value("transparent"))
+    return alt.layer(paths, starts, places, now, over.add_params(moment), width=PLOT, height=2 * HALF)
 
 
 def _losses(rows: list[dict], steps: Sequence[int], colour: alt.Color, moment: alt.Parameter) -> alt.LayerChart:
