@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 MOST_ROWS, MOST_COLUMNS = 24, 8
-GROUPS = ("facet", "row", "column", "detail", "color", "shape", "xOffset", "yOffset")
-CHANNELS = (*GROUPS, "x", "x2", "y", "y2", "opacity", "size", "text")
+CHANNELS = ("facet", "row", "column", "detail", "x", "xOffset", "x2", "y", "yOffset", "y2")
+CHANNELS += ("color", "shape", "opacity", "size", "text")
 PARTS = ("layer", "hconcat", "vconcat", "concat")
 CHOICE = re.compile(r"^datum\.(\w+) ?===? ?(\w+)$")  # of a filter, by a parameter
 FIELD = re.compile(r"datum\.(\w+)|datum\[['\"]([^'\"]+)['\"]\]")

@@ -106,8 +106,7 @@ def test_nothing_is_wider_than_a_phone_and_every_chart_is_read_out(eyes):
     )
     assert wide == []
     for name, chart in explorers().items():
-        svg = page.locator(f"#{name} svg.marks")
-        said = svg.evaluate("s => s.getAttribute('aria-label') ?? s.querySelector('[aria-label]').ariaLabel")
+        said = page.locator(f"#{name} [id^=altair-viz]").get_attribute("aria-label")
         assert said == chart.to_dict()["description"]
 
 
@@ -142,9 +141,9 @@ def test_a_tile_of_the_map_sets_both_cuts(eyes):
     losses.point("map", bins)  # second step, first bin
     assert (losses.value("training step"), losses.value("token index")) == ("10", "1")
     assert losses.drawing() != before
-    label = f"{LOSSES.loc[10, 1]:.3f}".rstrip("0")
-    told = losses.here.locator("svg.marks [aria-roledescription=point]").evaluate_all("a => a.map(p => p.ariaLabel)")
-    assert any(label in text for text in told)
+    told = losses.here.locator("svg.marks .mark-symbol.role-mark path").evaluate_all("a => a.map(p => p.ariaLabel)")
+    ring = [text for text in told if "first: 1;" in text and "step: 10;" in text]  # drawn on both cuts, and ringed
+    assert len(ring) == 3 and all(f"loss (nats): {LOSSES.loc[10, 1]:.3f}".rstrip("0") in text for text in ring), told
     now = losses.drawing()
     losses.press("token index", "ArrowDown")
     assert losses.value("token index") != "1" and losses.drawing() != now

@@ -82,7 +82,7 @@ def moments(steps: Sequence[int], name: str, choice: alt.Parameter) -> tuple[alt
 
 def targets(marks: alt.Chart, name: str) -> alt.Chart:
     """Transparent tiles to point at, which lie over the texts of the others; `chosen` knows them by this name."""
-    return marks.properties(name=name).mark_rect(color="transparent")
+    return marks.properties(name=name).mark_rect(color="transparent", aria=False)
 
 
 def frame(tiles: alt.Chart, choice: alt.Parameter) -> alt.Chart:

@@ -78,7 +78,7 @@ def _paths(rows: list[dict], explained: Tensor, colour: alt.Color, moment: alt.P
     starts = base.mark_point(size=90, filled=False).transform_filter(f"datum.step == {rows[0]['step']}")
     now = base.mark_circle(size=110, opacity=1).transform_filter(moment)
     places = base.mark_circle(size=16, opacity=1)
-    over = base.properties(name="places").mark_circle(size=120).encode(color=alt.value("transparent"))
+    over = base.properties(name="places").mark_circle(size=120, aria=False).encode(color=alt.value("transparent"))
     return alt.layer(paths, starts, places, now, over.add_params(moment), width=PLOT, height=2 * HALF)
 
 
