@@ -11,9 +11,10 @@ from html import escape
 
 import altair as alt
 
-from course_lib.chart_data import Table, View, tables, title_text, views
+from course_lib.chart_data import PARTS, Table, View, tables, title_text, views
 
 NAME = "course"
+KEY = "tables of the course"  # of the value of a parameter: unlike `usermeta` it survives when charts are combined
 MARKS = {"rect": "tiles", "line": "lines", "bar": "bars", "point": "points", "circle": "points", "tick": "ticks"}
 MARKS |= {"area": "areas", "text": "texts", "square": "squares"}
 BOX = 'class="course-table" style="margin: 0.5em 0; font-size: 0.9em"'
@@ -23,14 +24,15 @@ SCROLLS = 'tabindex="0" role="region" style="overflow-x: auto; max-width: 100%"'
 def with_alternatives(chart: alt.TopLevelMixin, description: str, *found: Table) -> alt.TopLevelMixin:
     """The chart with a text and with tables of its own, in place of those that are made from its specification."""
     stored = [{"caption": t.caption, "columns": list(t.columns), "rows": list(t.rows), "note": t.note} for t in found]
-    return chart.properties(description=description, usermeta={"tables": stored})
+    return chart.properties(description=description).add_params(alt.param(value={KEY: stored}))
 
 
 def describe(spec: dict) -> str:
     """A chart in a few sentences: its title, what is drawn, the axes, and the controls."""
     if spec.get("description"):
         return spec["description"]
-    drawn = list(dict.fromkeys(filter(None, map(_panel, views(spec)))))
+    parts = [part["description"] for name in PARTS for part in spec.get(name, ()) if "description" in part]
+    drawn = parts or list(dict.fromkeys(filter(None, map(_panel, views(spec)))))
     sentences = [title_text(spec), *drawn[:4]]
     if len(drawn) > 4:
         sentences.append(f"And {len(drawn) - 4} more parts")
@@ -61,8 +63,12 @@ def _controls(spec: dict) -> list[str]:
 
 def tables_of(spec: dict) -> list[Table]:
     """The tables that a chart was given, or else those made from its data."""
-    given = spec.get("usermeta", {}).get("tables")
-    return tables(spec) if given is None else [Table(**table) for table in given]
+    given = [table for param in spec.get("params", ()) if _holds_tables(param) for table in param["value"][KEY]]
+    return [Table(**table) for table in given] or tables(spec)
+
+
+def _holds_tables(param: dict) -> bool:
+    return isinstance(param.get("value"), dict) and KEY in param["value"]
 
 
 def tables_html(found: Sequence[Table], title: str) -> str:
@@ -98,9 +104,9 @@ def course_renderer(draw: Callable[..., dict]) -> Callable[..., dict]:
 
     def render(spec: dict, **options: object) -> dict:
         found = tables_of(spec)
-        kept = {name: value for name, value in spec.get("usermeta", {}).items() if name != "tables"}
-        drawn = {name: value for name, value in spec.items() if name != "usermeta"}
-        drawn |= {"description": describe(spec)} | ({"usermeta": kept} if kept else {})
+        drawn = spec | {"description": describe(spec)}
+        if "params" in spec:
+            drawn["params"] = [param for param in spec["params"] if not _holds_tables(param)]
         bundle = draw(drawn, **options)
         if isinstance(bundle, dict) and "text/html" in bundle:
             bundle = bundle | {"text/html": bundle["text/html"] + tables_html(found, title_text(spec))}

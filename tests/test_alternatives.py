@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from course_lib.alternatives import describe, tables_html, told, with_alternatives
+from course_lib.alternatives import KEY, describe, tables_html, told, with_alternatives
 from course_lib.chart_data import Table, spread, tables
 from course_lib.charts_measures import mosaic_chart, panels_chart
 from course_lib.charts_text import attention_on_tokens, film_on_tokens
@@ -82,7 +82,7 @@ def test_the_page_gets_the_text_and_a_closed_table():
 def test_tables_of_its_own_replace_those_that_are_made_and_stay_out_of_the_chart():
     chart = with_alternatives(LINES, "said", Table("<mine>", ["a"], [[1.23456], ["x<y"]], "note"))
     page = html(chart)
-    assert '"description": "said"' in page and "usermeta" not in page
+    assert '"description": "said"' in page and KEY not in page
     assert "&lt;mine&gt;. note" in page and "<td>1.235</td>" in page and "x&lt;y" in page and page.count("<tr>") == 3
     assert tables_html([], "t") == ""
 
@@ -120,6 +120,12 @@ def test_the_table_of_a_text_lists_what_its_query_attends_to_most():
     page = html(CHARTS["tokens"])
     rows = re.findall(r"<tr><td>(\d)</td><td>(\w)</td><td>([\d.]+)</td></tr>", page)
     assert rows == [("2", "c", "50"), ("1", "b", "40"), ("0", "a", "10")]
+
+
+def test_charts_side_by_side_keep_their_texts_and_tables():
+    page = html(alt.hconcat(CHARTS["tokens"], CHARTS["tokens"].properties(title="again"), title="both"))
+    said = re.search(r'"description": "(both\.[^"]*)"', page)[1]
+    assert said.count("A text of 3 tokens") == 2 and page.count("<table") == 2 and KEY not in page
 
 
 DRAWS = re.compile(r"\balt\.(?:Chart|layer|hconcat|vconcat)\(")

@@ -88,8 +88,8 @@ def _compared(data: alt.Chart, limits: list[float], pair: alt.Parameter) -> alt.
         y=alt.Y("kind:N", title="kind", sort=None),
         tooltip=["kind:N", "earlier:N", "later:N", alt.Tooltip("score:Q", format=".3f")],
     )
-    ticks = base.mark_tick(color=COLORS[0], opacity=0.6, height=20)
-    here = base.mark_point(size=130, strokeWidth=2.5, color=CHOSEN).transform_filter(pair)
+    ticks = base.mark_tick(color=COLORS[0], opacity=0.9, height=20, thickness=2)
+    here = base.mark_point(size=130, strokeWidth=2.5, opacity=1, color=CHOSEN).transform_filter(pair)
     return alt.layer(
         chance, ticks, here, width=PLOT, height=HALF, title=subtitle("The chosen pair (rings) among all pairs")
     )

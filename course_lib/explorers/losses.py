@@ -125,7 +125,7 @@ def _over_training(data: alt.Chart, at: alt.Parameter, steps: list[int], limits:
         tooltip=["step:Q", "tokens:N", alt.Tooltip("loss:Q", title=NATS)],
     )
     line = base.mark_line(color=LINE, point=alt.OverlayMarkDef(size=16))
-    here = base.mark_point(size=110, strokeWidth=2, color=CHOSEN).transform_filter(at)
+    here = base.mark_point(size=110, strokeWidth=2, opacity=1, color=CHOSEN).transform_filter(at)
     line = line.transform_filter(f"datum.first == {at.name}_first")
     return alt.layer(line, here, width=PLOT, height=HALF, title=subtitle("Over training, at the chosen token index"))
 
