@@ -123,7 +123,7 @@ def test_the_table_of_a_text_lists_what_its_query_attends_to_most():
 
 
 def test_charts_side_by_side_keep_their_texts_and_tables():
-    page = html(alt.hconcat(CHARTS["tokens"], CHARTS["tokens"].properties(title="again"), title="both"))
+    page = html(alt.hconcat(CHARTS["tokens"], CHARTS["film"], title="both"))
     said = re.search(r'"description": "(both\.[^"]*)"', page)[1]
     assert said.count("A text of 3 tokens") == 2 and page.count("<table") == 2 and KEY not in page
 

@@ -142,8 +142,9 @@ def test_a_tile_of_the_map_sets_both_cuts(eyes):
     assert (losses.value("training step"), losses.value("token index")) == ("10", "1")
     assert losses.drawing() != before
     told = losses.here.locator("svg.marks .mark-symbol.role-mark path").evaluate_all("a => a.map(p => p.ariaLabel)")
-    ring = [text for text in told if "first: 1;" in text and "step: 10;" in text]  # drawn on both cuts, and ringed
-    assert len(ring) == 3 and all(f"loss (nats): {LOSSES.loc[10, 1]:.3f}".rstrip("0") in text for text in ring), told
+    here = [text for text in told if "step: 10; tokens: 1 to 2" in text]  # drawn on both cuts, and ringed
+    loss = f"loss (nats): {LOSSES.loc[10, [1, 2]].mean():.3f}".rstrip("0")
+    assert len(here) == 3 and all(loss in text for text in here), told
     now = losses.drawing()
     losses.press("token index", "ArrowDown")
     assert losses.value("token index") != "1" and losses.drawing() != now

@@ -77,10 +77,9 @@
     return spec.height === spec.width ? { ...spec, width, height: width } : { ...spec, width };
   };
 
-  // What is drawn wider than its column is drawn again: plots side by side go one below the other, single, layered
+  // What is drawn wider than its column is drawn again, at most twice: plots side by side go one below the other, single, layered
   // and stacked plots get narrower, and a square one stays square. Anything else keeps its size and scrolls.
   const fitted = (spec, drawn, column) => {
-    if (drawn <= column) return null;
     if (spec.hconcat) {
       const { hconcat, ...rest } = spec;
       return { ...rest, vconcat: hconcat };
@@ -100,12 +99,12 @@
       renderer: "svg",
       actions: false, // the menu offers to open the chart, with its data, on another host
     };
-    const themed = dressed(spec, column);
+    let themed = dressed(spec, column);
     let result = await embed(host, themed, settings);
-    const again = fitted(themed, drawnWidth(host), column);
-    if (again) {
+    for (let tries = 0; tries < 2 && drawnWidth(host) > column; tries += 1) {
+      themed = fitted(themed, drawnWidth(host), column);
       result.finalize();
-      result = await embed(host, again, settings);
+      result = await embed(host, themed, settings);
     }
     if (drawnWidth(host) > column) {
       host.tabIndex = 0; // what scrolls can be scrolled with the keyboard
