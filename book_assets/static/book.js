@@ -124,7 +124,7 @@
     if (drawnWidth(host) > column) {
       host.tabIndex = 0; // what scrolls can be scrolled with the keyboard
       host.setAttribute("role", "group");
-      host.setAttribute("aria-label", "Chart, scrolls sideways");
+      host.setAttribute("aria-label", `Chart, scrolls sideways. ${spec.description ?? ""}`);
     }
     return result;
   };
