@@ -20,6 +20,8 @@ from sphinx.config import Config
 NEEDED_BY = {
     "tex-chtml.js": re.compile(r'class="[^"]*\bmath\b'),
     "vega-versions.js": re.compile(r"vegaEmbed"),
+    "charts.js": re.compile(r"vegaEmbed"),
+    "charts.css": re.compile(r"vegaEmbed"),
     "togglebutton.js": re.compile(r'class="[^"]*\b(toggle|dropdown|tag_hide-\w+|hide-\w+)\b'),
     "togglebutton.css": re.compile(r'class="[^"]*\b(toggle|dropdown|tag_hide-\w+|hide-\w+)\b'),
     "design-tabs.js": re.compile(r'class="[^"]*\bsd-tab-'),
@@ -31,7 +33,7 @@ NEEDED_BY = {
     "lab.js": re.compile(r'class="[^"]*\binduction-lab\b'),
 }
 AT_ONCE = ("documentation_options.js",)  # the theme's own script in the page reads them
-CHART_CODE = ("vega-versions.js", "book.js")  # so do charts
+CHART_CODE = ("vega-versions.js", "charts.js")  # so do charts
 SHORT = 40  # letters: a shorter paragraph describes no page
 LONG = 200
 
