@@ -1,6 +1,35 @@
-// Put into every page that tests/test_book.py opens: what a reader would see go wrong.
+// Put into every page that the tests of the book open: what a reader would see go wrong.
 "use strict";
+window.bookShift = 0;
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.bookShift += entry.value;
+}).observe({ type: "layout-shift", buffered: true });
+
 window.bookProbe = {
+  // How far what stood in the window has jumped since the page was opened (cumulative layout shift).
+  shift() {
+    return window.bookShift;
+  },
+
+  // Controls of charts that move and change nothing, as sentences.
+  async deadControls() {
+    const problems = [];
+    for (const chart of document.querySelectorAll(".vega-embed:has(.vega-bindings)")) {
+      const drawing = () => chart.querySelector("svg.marks")?.innerHTML;
+      for (const control of chart.querySelectorAll(".vega-bindings :is(input, select)")) {
+        const [before, kept] = [drawing(), control.value];
+        const choices = control.options ? [...control.options].map((option) => option.value) : [control.min, control.max];
+        if (control.type === "checkbox" || control.type === "radio") control.click();
+        else control.value = choices.find((value) => value !== kept);
+        for (const event of ["input", "change"]) control.dispatchEvent(new Event(event, { bubbles: true }));
+        await new Promise((done) => setTimeout(done, 150));
+        const name = control.closest("label")?.textContent ?? control.name;
+        if (drawing() === before) problems.push(`the control "${name.trim()}" moves and changes nothing`);
+      }
+    }
+    return problems;
+  },
+
   // Problems of the page as it stands, as sentences.
   look() {
     const article = document.querySelector(".bd-article") ?? document.body;

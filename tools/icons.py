@@ -69,4 +69,5 @@ def rule(name: str, source: str) -> str:
     width, height, path = found.groups()
     drawing = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"><path d="{path}"/></svg>'
     ratio = int(width) / int(height)
-    return f".fa-{name} {{ --icon: url('data:image/svg+xml,{quote(drawing, safe=' =:/')}'); --icon-width: {ratio:g}; }}\n"
+    address = f"data:image/svg+xml,{quote(drawing, safe=' =:/')}"
+    return f".fa-{name} {{ --icon: url('{address}'); --icon-width: {ratio:g}; }}\n"

@@ -17,7 +17,7 @@ from course_lib.handbuilt import induction_circuit
 from course_lib.model import patterns
 
 WORDS = ("the", "cat", "sat", "down")
-STEP, BOX, HEIGHT, BASE = 46, 42, 32, 112  # from token to token, a token's width and height, where the row stands
+STEP, BOX, HEIGHT, BASE = 46, 42, 32, 66  # from token to token, a token's width and height, where the row stands
 FAINTEST = 0.05  # attention below this is not drawn
 
 
@@ -51,15 +51,15 @@ def drawing(tokens: Sequence[str], pattern: Float[Tensor, "q k"], predicted: str
     boxes = [_token(place, token, place in repeated) for place, token in enumerate(tokens)]
     boxes.append(_token(len(tokens), predicted, False, dashed=True))
     width = STEP * (len(tokens) + 1)
-    text = f"The sequence {' '.join(tokens)}. Each repeated word attends to the word after its first copy; next: {predicted}."
+    text = f"{' '.join(tokens)}: each repeated word attends to the word after its first copy. Next: {predicted}."
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {BASE + HEIGHT + 26}" role="img" '
             f'aria-label="{text}" font-family="inherit" font-size="14">',
             *arcs,
             *boxes,
-            f'<text x="{width - STEP / 2}" y="{BASE + HEIGHT + 18}" fill="currentColor" text-anchor="middle" '
-            'font-size="12">predicted</text>',
+            f'<text x="{width - 2}" y="{BASE + HEIGHT + 18}" fill="currentColor" text-anchor="end" '
+            'font-size="12">predicted next</text>',
             "</svg>\n",
         ]
     )
@@ -84,6 +84,7 @@ def _token(place: int, token: str, repeated: bool, dashed: bool = False) -> str:
     left = STEP * place + (STEP - BOX) / 2
     outline = ' stroke-dasharray="5 4"' if dashed else ' stroke-opacity="0.45"' if not repeated else ""
     return (
-        f'<rect x="{left:g}" y="{BASE}" width="{BOX}" height="{HEIGHT}" rx="5" fill="none" stroke="currentColor"{outline}/>'
+        f'<rect x="{left:g}" y="{BASE}" width="{BOX}" height="{HEIGHT}" rx="5" fill="none" stroke="currentColor"'
+        f"{outline}/>"
         f'<text x="{_middle(place):g}" y="{BASE + 22}" fill="currentColor" text-anchor="middle">{token}</text>'
     )

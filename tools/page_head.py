@@ -112,7 +112,7 @@ def description(doctree: nodes.document) -> str:
 
 
 def base_script(path: str) -> str:
-    """A script for the page of wrong addresses, which is shown at any depth: relative links start at the book's root."""
+    """A script for the page of wrong addresses, shown at any depth: relative links start at the book's root."""
     return (
         f"<script>(() => {{ const root = {json.dumps(path)}, here = location.pathname;\n"
         'if (location.protocol === "file:") return;\n'
@@ -120,6 +120,6 @@ def base_script(path: str) -> str:
         'base.href = here.startsWith(root) ? root : "/";\n'
         "document.head.append(base);\n"
         'addEventListener("DOMContentLoaded", () => {\n'
-        "for (const a of document.querySelectorAll('a[href^=\"#\"]')) a.href = here + a.getAttribute(\"href\");\n"
+        'for (const a of document.querySelectorAll(\'a[href^="#"]\')) a.href = here + a.getAttribute("href");\n'
         "}); })();</script>\n"
     )
