@@ -84,7 +84,8 @@ def test_series_stay_apart_for_every_sight(theme, sight):
 @pytest.mark.parametrize("theme", THEMES)
 def test_text_and_links_stand_out(theme):
     colours = THEMES[theme]
-    for ground in ("pst-color-background", "pst-color-surface", "course-pale"):
+    pale = ("course-pale", "course-pale-green", "course-pale-orange")
+    for ground in ("pst-color-background", "pst-color-surface", *pale):
         for ink in ("pst-color-text-base", "pst-color-text-muted", "course-blue", "course-orange", "course-green"):
             ratio = contrast(colours[ink], colours[ground])
             assert ratio >= TEXT, f"{ink} on {ground}: {ratio:.2f}"
@@ -118,6 +119,15 @@ def test_a_page_is_described_by_its_first_paragraph_outside_boxes():
     text = f"Title\n=====\n\n{box}Short.\n\n" + "word " * 60
     described = page_head.description(publish_doctree(text, settings_overrides={"report_level": Reporter.SEVERE_LEVEL}))
     assert described.startswith("word word") and described.endswith("word …") and len(described) <= page_head.LONG + 2
+
+
+def test_heads_of_tables_say_what_they_head():
+    head = '<thead><tr><th class="head"><p></p></th><th>loss</th><th scope="colgroup">x</th></tr></thead>'
+    changed = page_head.with_scopes(f"{head}<tbody><tr><th>0</th><td>1</td></tr></tbody><th>outside</th>")
+    assert changed == (
+        '<thead><tr><td class="head"></td><th scope="col">loss</th><th scope="colgroup">x</th></tr></thead>'
+        '<tbody><tr><th scope="row">0</th><td>1</td></tr></tbody><th>outside</th>'
+    )
 
 
 def test_scripts_are_dropped_where_nothing_needs_them():

@@ -3,6 +3,7 @@
 A page gets no script that it has no use for: MathJax where there is no formula, the charts' code where there is no
 chart, copy buttons where there is no code. What is left waits until the text is there. Search engines and chats
 that show a link get a title, a description and a picture; the page for wrong addresses finds its files from any depth.
+Heads of tables get the scope that screen readers ask for.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ NEEDED_BY = {
 }
 AT_ONCE = ("documentation_options.js",)  # the theme's own script in the page reads them
 CHART_CODE = ("vega-versions.js", "charts.js")  # so do charts
+TABLE_PART = re.compile(r"<t(head|body)[ >].*?</t\1>", re.S)
+EMPTY_HEAD = re.compile(r"<th((?: [^>]*)?)>\s*(?:<p>\s*</p>)?\s*</th>")
 SHORT = 40  # letters: a shorter paragraph describes no page
 LONG = 200
 
@@ -62,7 +65,7 @@ def set_address(app: Sphinx, config: Config) -> None:
 
 def fill_head(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
     """Drop what the page does not need, and add what describes it."""
-    body = context.get("body", "")
+    body = context["body"] = with_scopes(context.get("body", ""))
     context["script_files"] = [script for script in context["script_files"] if _needed(script, body)]
     context["css_files"] = [style for style in context["css_files"] if _needed(style, body)]
     at_once = AT_ONCE + CHART_CODE * ("vegaEmbed" in body)
@@ -73,6 +76,21 @@ def fill_head(app: Sphinx, page: str, template: str, context: dict, doctree: nod
     if page == "404":
         tags = base_script(urlsplit(app.config.html_baseurl).path) + tags
     context["metatags"] = tags + description_tags(app, page, context, doctree)
+
+
+def with_scopes(body: str) -> str:
+    """HTML whose table heads say what they head, a column or a row; an empty corner is no head.
+
+    >>> with_scopes("<thead><tr><th></th><th>loss</th></tr></thead><tbody><tr><th>0</th></tr></tbody>")
+    '<thead><tr><td></td><th scope="col">loss</th></tr></thead><tbody><tr><th scope="row">0</th></tr></tbody>'
+    """
+
+    def scoped(part: re.Match) -> str:
+        scope = "col" if part[1] == "head" else "row"
+        text = EMPTY_HEAD.sub(r"<td\1></td>", part[0])
+        return re.sub(r"<th(?=[ >])(?![^>]*\bscope=)", f'<th scope="{scope}"', text)
+
+    return TABLE_PART.sub(scoped, body)
 
 
 def _needed(file: object, body: str) -> bool:

@@ -173,7 +173,7 @@
   // The table is made when it is opened first: some charts have thousands of rows.
   const offerData = (host, spec) => {
     const sets = dataOf(spec).filter((rows) => rows.every(isObject));
-    if (!sets.length || host.nextElementSibling?.nextElementSibling?.matches?.(".chart-data")) return;
+    if (!sets.length || host.parentElement.querySelector(":scope > .chart-data")) return;
     const box = element("details", "", { class: "chart-data" });
     box.append(element("summary", "Data of this chart"));
     box.addEventListener("toggle", () => {
