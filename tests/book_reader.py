@@ -151,11 +151,15 @@ class Reader:
     def theme(self, name: str) -> None:
         """Switch the reader's system to "light" or "dark"; the page must follow."""
         self.page.emulate_media(color_scheme=name)
-        self.page.wait_for_timeout(300)  # colours fade over a quarter of a second
+        self.settle()
         if self.page.evaluate("document.documentElement.dataset.theme") != name:
             self.report(f"does not follow the system to the {name} theme")
 
     def resize(self, width: int) -> None:
         """Make the window narrower or wider and let the page settle."""
         self.page.set_viewport_size({"width": width, "height": self.page.viewport_size["height"]})
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the page has been painted as it now is."""
         self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")

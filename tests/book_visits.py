@@ -18,7 +18,7 @@ from book_reader import HTML, Reader, chromium, served
 
 BROWSERS = 2
 WIDE, MIDDLE, NARROW = 1280, 768, 360
-AXE_OPTIONS = "{resultTypes: ['violations'], iframes: false, runOnly: %s}"
+AXE_OPTIONS = "{resultTypes: ['violations'], iframes: false, preload: false, runOnly: %s}"
 RULES = "['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']"
 # The inside of charts and formulas is Vega's and MathJax's; contrasts of charts are measured by book_probe.js.
 AXE_CONTEXT = "{exclude: [['svg.marks'], ['mjx-container > *']]}"
@@ -26,15 +26,7 @@ AXE_RESULT = """found => found.violations.flatMap(rule => rule.nodes.map(node =>
   {rule: rule.id, selector: node.target.flat().join(' '), html: node.html.slice(0, 200),
    why: [...node.any, ...node.all, ...node.none].map(check => check.message).join('; ').slice(0, 200)})))"""
 COMPRESSED = (".png", ".jpg", ".woff", ".woff2", ".gz", ".zip")
-KINDS = {
-    ".html": "html",
-    ".css": "css",
-    ".js": "js",
-    ".svg": "image",
-    ".png": "image",
-    ".woff": "font",
-    ".woff2": "font",
-}
+KINDS = {"html": ".html", "css": ".css", "js": ".js", "image": ".svg .png .jpg", "font": ".woff .woff2 .ttf"}
 
 
 @dataclass
@@ -150,7 +142,7 @@ def kind_of(file: Path) -> str:
         return "lab"
     if "mathjax" in file.parts:
         return "math"
-    return KINDS.get(file.suffix, "other")
+    return next((kind for kind, endings in KINDS.items() if file.suffix in endings.split()), "other")
 
 
 @cache

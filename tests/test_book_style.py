@@ -17,7 +17,7 @@ from tools.build_book import ROOT
 PALETTE = (ROOT / "book_assets" / "static" / "palette.css").read_text(encoding="utf-8")
 TEXT = 4.5  # WCAG AA contrast of text
 MARK = 3.0  # and of what is drawn; Okabe and Ito's orange and sky blue stay below it on white, so charts have tables
-APART, FAR_APART = 6, 14  # distances in CIE Lab: all eight colours, the first six
+APART, FAR_APART = 6, 13  # distances in CIE Lab: all eight colours, the first six
 # How the world looks with each kind of colour blindness: Machado, Oliveira and Fernandes 2009, severity 1, linear RGB.
 SIGHT = {
     "full": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),

@@ -70,7 +70,7 @@ def fill_head(app: Sphinx, page: str, template: str, context: dict, doctree: nod
     context["css_files"] = [style for style in context["css_files"] if _needed(style, body)]
     at_once = AT_ONCE + CHART_CODE * ("vegaEmbed" in body)
     for script in context["script_files"]:
-        if script.filename and not str(script.filename).endswith(at_once):
+        if page != "search" and script.filename and not str(script.filename).endswith(at_once):  # it calls them at once
             script.attributes["defer"] = "defer"
     tags = context.get("metatags", "")
     if page == "404":
