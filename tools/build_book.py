@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tools import course_map, icons, offline_assets, opening_drawing, status
+from tools import course_map, icons, offline_assets, opening_drawing, other_seeds, status
 
 ROOT = Path(__file__).resolve().parent.parent
 STRICT = ("-W", "-n", "--keep-going")  # warnings are errors, references must resolve, and all of them are reported
@@ -27,6 +27,7 @@ def main() -> int:
     offline_assets.write(build / "assets" / "static")
     icons.write(build / "assets" / "static")
     status.write(build / "assets" / "build.md")
+    other_seeds.write(build / "assets" / "other_seeds.md")
     course_map.write(ROOT, build / "assets")
     opening_drawing.write(build / "assets")
     runs = build / "runs"  # emptied, so that every build trains its models; the tests of the notebooks load them

@@ -31,7 +31,8 @@ NEEDED_BY = {
     "copybutton.js": re.compile(r'<div class="highlight">'),
     "copybutton.css": re.compile(r'<div class="highlight">'),
     "mystnb.": re.compile(r'class="[^"]*\b(cell|highlight)\b'),
-    "lab.js": re.compile(r'class="[^"]*\binduction-lab\b'),
+    "lab-loader.js": re.compile(r'class="[^"]*\binduction-lab\b'),
+    "lab.css": re.compile(r'class="[^"]*\binduction-lab\b'),
 }
 AT_ONCE = ("documentation_options.js",)  # the theme's own script in the page reads them
 CHART_CODE = ("vega-versions.js", "charts.js")  # so do charts
