@@ -125,7 +125,7 @@ def description(doctree: nodes.document) -> str:
     """The first paragraph of a page that stands in no box, cut at a word."""
     for paragraph in doctree.findall(nodes.paragraph):
         text = " ".join(paragraph.astext().split())
-        if len(text) >= SHORT and isinstance(paragraph.parent, nodes.section):
+        if len(text) >= SHORT and isinstance(paragraph.parent, nodes.section | nodes.document):
             return text if len(text) <= LONG else text[:LONG].rsplit(" ", 1)[0] + " …"
     return ""
 
