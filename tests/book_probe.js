@@ -67,7 +67,7 @@ window.bookProbe = {
     return problems;
   },
 
-  // Contrast of each text of each chart with what is painted behind the chart (WCAG 2, 1 to 21).
+  // Contrast of each text of each chart, and of each colour of code, with what is painted behind it (WCAG 2, 1 to 21).
   contrasts() {
     const parse = (colour) => (colour.match(/[\d.]+/g) ?? []).map(Number);
     const linear = (c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
@@ -81,13 +81,22 @@ window.bookProbe = {
     };
     const parts = ["axis-label", "axis-title", "legend-label", "legend-title", "title-text"];
     const selector = parts.map((name) => `.role-${name} text`).join();
-    return [...document.querySelectorAll(".vega-embed svg.marks")].flatMap((chart) =>
+    const measured = (part, text, colour, ground) => {
+      const [a, b] = [parse(colour), ground].map(luminance);
+      return { part, text, ratio: (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05) };
+    };
+    const charts = [...document.querySelectorAll(".vega-embed svg.marks")].flatMap((chart) =>
       [...chart.querySelectorAll(selector)]
         .filter((text) => text.textContent)
-        .map((text) => {
-          const [a, b] = [parse(getComputedStyle(text).fill), behind(chart)].map(luminance);
-          return { text: text.textContent, ratio: (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05) };
-        }),
+        .map((text) => measured("chart", text.textContent, getComputedStyle(text).fill, behind(chart))),
     );
+    const code = new Map();
+    for (const word of document.querySelectorAll(".highlight pre span")) {
+      if (word.textContent.trim()) code.set(word.className, word);
+    }
+    const words = [...code.values()].map((word) =>
+      measured("code", word.textContent.slice(0, 40), getComputedStyle(word).color, behind(word)),
+    );
+    return [...charts, ...words];
   },
 };

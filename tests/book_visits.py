@@ -20,8 +20,10 @@ BROWSERS = 2
 WIDE, MIDDLE, NARROW = 1280, 768, 360
 AXE_OPTIONS = "{resultTypes: ['violations'], iframes: false, preload: false, runOnly: %s}"
 RULES = "['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']"
-# The inside of charts and formulas is Vega's and MathJax's; contrasts of charts are measured by book_probe.js.
-AXE_CONTEXT = "{exclude: [['svg.marks'], ['mjx-container > *']]}"
+# The inside of charts and formulas is Vega's and MathJax's. Contrasts in charts and code are measured by book_probe.js,
+# which takes each colour once. The navigation is the same on every page: it is looked at on those of the root.
+NOT_FOR_AXE = ("svg.marks", "mjx-container > *", ".highlight pre > *")
+NAVIGATION = ".bd-sidebar-primary"
 AXE_RESULT = """found => found.violations.flatMap(rule => rule.nodes.map(node => (
   {rule: rule.id, selector: node.target.flat().join(' '), html: node.html.slice(0, 200),
    why: [...node.any, ...node.all, ...node.none].map(check => check.message).join('; ').slice(0, 200)})))"""
@@ -36,7 +38,7 @@ class Visit:
     page: str
     problems: list[str] = field(default_factory=list)
     axe: list[dict] = field(default_factory=list)  # theme, rule, selector, html, why
-    contrasts: list[dict] = field(default_factory=list)  # theme, text, ratio: texts of charts
+    contrasts: list[dict] = field(default_factory=list)  # theme, part, text, ratio: of charts and of code
     weight: dict[str, int] = field(default_factory=dict)  # bytes by kind, as a server would compress them
     requests: int = 0
     load_ms: float = 0.0  # until DOMContentLoaded
@@ -99,7 +101,7 @@ def visit(page: str, wide: Reader, narrow: Reader) -> Visit:
         wide.theme(theme)
         wide.look()
         seen.contrasts += [text | {"theme": theme} for text in wide.page.evaluate("bookProbe.contrasts()")]
-        seen.axe += _axe(wide, theme)
+        seen.axe += _axe(wide, theme, navigation="/" not in page)
         narrow.theme(theme)
         for width in (NARROW, MIDDLE):
             narrow.resize(width)
@@ -110,10 +112,11 @@ def visit(page: str, wide: Reader, narrow: Reader) -> Visit:
     return seen
 
 
-def _axe(eyes: Reader, theme: str) -> list[dict]:
+def _axe(eyes: Reader, theme: str, navigation: bool = True) -> list[dict]:
     """What axe finds; in the dark theme only colours can differ."""
     options = AXE_OPTIONS % (RULES if theme == "light" else "{type: 'rule', values: ['color-contrast']}")
-    found = eyes.page.evaluate(f"axe.run({AXE_CONTEXT}, {options}).then({AXE_RESULT})")
+    left_out = [[selector] for selector in (*NOT_FOR_AXE, *[NAVIGATION] * (not navigation))]
+    found = eyes.page.evaluate(f"axe.run({{exclude: {left_out}}}, {options}).then({AXE_RESULT})")
     return [finding | {"theme": theme} for finding in found]
 
 

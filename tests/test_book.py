@@ -143,12 +143,13 @@ def test_dragging_the_slider_changes_the_chart(pages, reader, origin, width):
     assert not eyes.problems, "\n".join(eyes.problems)
 
 
-def test_charts_are_legible_in_both_themes(visits):
-    """The text of every chart stands out from its page, light and dark."""
+def test_charts_and_code_are_legible_in_both_themes(visits):
+    """The text of every chart, and every colour of code, stands out from its page, light and dark."""
     texts = [text | {"page": visit.page} for visit in visits.values() for text in visit.contrasts]
     faint = [text for text in texts if text["ratio"] < LEGIBLE]
     assert not faint, faint
-    assert {text["theme"] for text in texts} == {"light", "dark"}, "no text of a chart was seen"
+    seen = {(text["part"], text["theme"]) for text in texts}
+    assert len(seen) == 4, f"of charts and code, light and dark, only these were seen: {seen}"
 
 
 def test_the_button_changes_the_theme(reader):
@@ -202,7 +203,7 @@ def test_a_wrong_address_leads_back_from_any_depth(reader):
     eyes = reader()
     for wrong in ("nothing.html", "chapters/deep/er/nothing.html"):
         page = eyes.open(wrong)
-        assert "not here" in page.locator("h1").inner_text()
+        assert "not here" in page.locator("article h1").inner_text()
         assert page.evaluate("[...document.styleSheets].every(sheet => sheet.cssRules.length)")
         page.locator("article a", has_text="Map of the course").click()
         page.wait_for_url("**/course_map.html")

@@ -18,7 +18,7 @@ from book_reader import HTML, Reader, chromium, served, written_pages
 pytestmark = pytest.mark.book
 
 FOLDER = Path(__file__).parent / "looks"
-MEAN, LARGEST = 1.5, 35.0  # per cent: of a whole picture, of one square of 8 by 8 of its pixels
+MEAN, LARGEST = 1.0, 20.0  # per cent: of a whole picture, of one square of 8 by 8 of its pixels
 PHONE, DESKTOP = (390, 844), (1280, 800)
 ROOM = 400_000  # bytes of all approved pictures
 HIDE = """

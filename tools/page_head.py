@@ -67,16 +67,24 @@ def set_address(app: Sphinx, config: Config) -> None:
 def fill_head(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
     """Drop what the page does not need, and add what describes it."""
     body = context["body"] = with_scopes(context.get("body", ""))
-    context["script_files"] = [script for script in context["script_files"] if _needed(script, body)]
-    context["css_files"] = [style for style in context["css_files"] if _needed(style, body)]
     at_once = AT_ONCE + CHART_CODE * ("vegaEmbed" in body)
-    for script in context["script_files"]:
-        if page != "search" and script.filename and not str(script.filename).endswith(at_once):  # it calls them at once
-            script.attributes["defer"] = "defer"
+    scripts = [script for script in context["script_files"] if _needed(script, body)]
+    if page != "search":  # whose scripts call one another while it is read
+        scripts = [script if str(script.filename).endswith(at_once) else _deferred(script) for script in scripts]
+    context["script_files"] = scripts
+    context["css_files"] = [style for style in context["css_files"] if _needed(style, body)]
     tags = context.get("metatags", "")
     if page == "404":
         tags = base_script(urlsplit(app.config.html_baseurl).path) + tags
     context["metatags"] = tags + description_tags(app, page, context, doctree)
+
+
+def _deferred(script: object) -> object:
+    """The same script, run when the page has been read; Sphinx hands the original on to the next page."""
+    if not script.filename:
+        return script
+    attributes = script.attributes | {"defer": "defer"}
+    return type(script)(script.filename, priority=script.priority, **attributes)
 
 
 def with_scopes(body: str) -> str:
