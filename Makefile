@@ -12,7 +12,7 @@ BOOK_SOURCES := _config.yml _toc.yml references.bib $(wildcard *.md api/*.md) $(
   $(wildcard solutions/*.md) $(shell find course_lib tools benchmarks book_assets -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test check lab serve notebooks recorded lock oracle bench bench-grading race browser mutants lint spelling unit run-notebooks run-alone clean
+.PHONY: help book test check lab serve notebooks recorded lock oracle bench bench-grading race browser looks mutants lint spelling unit run-notebooks run-alone clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -96,6 +96,9 @@ run-alone: $(BOOK) ## run every notebook alone in an empty folder with only the 
 
 mutants: .venv/ready ## mutation testing of the measurements (an hour or more; mutmut results lists the survivors)
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run
+
+looks: $(BOOK) browser ## approve how the pages of the book look now (tests/looks), after you have looked at them
+	COURSE_APPROVE=1 COURSE_REQUIRE_BROWSER=1 $(PYTEST) -m book tests/test_book_looks.py
 
 browser: ## install Chromium for the browser tests, where this machine allows it
 	@command -v chromium chromium-browser google-chrome >/dev/null || \
