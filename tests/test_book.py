@@ -6,8 +6,6 @@ with COURSE_REQUIRE_BROWSER=1 they fail instead, so that CI cannot pass by not l
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from book_reader import HTML, Reader, chromium, served, written_pages
 
