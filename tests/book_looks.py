@@ -31,7 +31,8 @@ SHRINK = """async ([data, width]) => {
 # Fonts differ from machine to machine: the width of one sentence in each kind of letters tells them apart.
 FONTS = """() => {
   const pen = new OffscreenCanvas(10, 10).getContext('2d'), style = getComputedStyle(document.documentElement);
-  return [getComputedStyle(document.body).fontFamily, style.getPropertyValue('--pst-font-family-monospace')].map(font => {
+  const fonts = [getComputedStyle(document.body).fontFamily, style.getPropertyValue('--pst-font-family-monospace')];
+  return fonts.map(font => {
     pen.font = '16px ' + font;
     return Math.round(pen.measureText('Induction heads complete A B ... A with B, 0123456789.').width);
   });
