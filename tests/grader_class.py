@@ -74,7 +74,9 @@ def fill(folder, n=1):
         name = f"{number:03}" if n > 1 else ""
         (folder / f"right{name}.ipynb").write_bytes(SOURCE + b" " * number)
         (folder / f"mutant{name}.ipynb").write_bytes(notebook(f"x = {number}", SCORE.replace("-1, dim1", "1, dim1")))
-        (folder / f"raises{name}.ipynb").write_bytes(notebook(f"x = {number}", SCORE.replace("return", "return 1 /")))
+        (folder / f"raises{name}.ipynb").write_bytes(
+            notebook(f"x = {number}", SCORE.replace("return", "return None +"))
+        )
         (folder / f"broken{name}.ipynb").write_bytes(b'{"cells"' + b" " * number)
         (folder / f"untouched{name}.ipynb").write_bytes(notebook(f"y = {number}", 'check("3.1", None)'))
     return folder

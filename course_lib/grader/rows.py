@@ -16,7 +16,7 @@ from course_lib.grader.given import package_hash, specification
 from course_lib.grader.notebook import Notebook
 from course_lib.grader.reading import InvalidNotebook
 from course_lib.grader.server import Server
-from course_lib.grader.similar import print_of
+from course_lib.grader.similar import borrowed, print_of
 from course_lib.grader.states import counted, ids_in_order
 from course_lib.grader.submission import Answers, answers_of, read_notebook
 from course_lib.grader.verdicts import Entry, entry, entry_of, plain, task_of
@@ -186,6 +186,9 @@ class _Grading:
 
     def _problems(self, answers: Answers, ids: Sequence[str]) -> list[str]:
         told = [f"{one}: {problem}" for one, problem in answers.problems.items() if one not in answers.unattempted]
+        for one, trees in answers.trees.items():
+            if modules := borrowed(self.exercises[one], trees):
+                told.append(f"{one}: the answer uses {', '.join(modules)}, which the exercise does not give.")
         if self.options.exercises:
             return told
         if not ids:

@@ -19,6 +19,7 @@ SHORT = 60  # nodes of a syntax tree, about three lines
 MAX_NAMES = 3
 PUBLISHED = "the published solution"
 _DROPPED = {"annotation", "returns", "type_comment", "kind", "ctx", "type_params"}
+_IMPORTS = (ast.Import, ast.ImportFrom)
 _NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -30,14 +31,36 @@ class Print(NamedTuple):
 
 
 def print_of(exercise: Exercise, statements: Sequence[ast.stmt]) -> Print | None:
-    """The print of an answer: its function with the learner's own helpers; None for code that is nested too deeply."""
+    """The print of an answer: its function with the learner's own helpers, imports excepted.
+
+    None for an answer that is imported, and for code that is nested too deeply.
+    """
     stub = chapter_of(exercise).stubs.get(exercise.reference.__name__)
+    statements = [statement for statement in statements if not isinstance(statement, _IMPORTS)]
+    if not statements:
+        return None
     try:
         form, n_nodes = normal_form(statements)
         n_given = normal_form([stub])[1] if stub is not None else 0
     except RecursionError:
         return None
     return Print(hashlib.sha256(form.encode("utf-8", "replace")).hexdigest()[:16], max(n_nodes - n_given, 0))
+
+
+def borrowed(exercise: Exercise, statements: Sequence[ast.stmt]) -> list[str]:
+    """Modules of the course that an answer imports, although its exercise does not."""
+    given = {name for statement in chapter_of(exercise).setup for name in _modules(statement.node)}
+    own = {name for statement in statements for node in ast.walk(statement) for name in _modules(node)}
+    return sorted(name for name in own - given if name.startswith("course_lib") and name != "course_lib.grading")
+
+
+def _modules(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module == "course_lib":
+        yield from (f"course_lib.{alias.name}" for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        yield node.module or ""
 
 
 def published_print(exercise: Exercise) -> Print | None:
@@ -103,9 +126,6 @@ def _bound(node: ast.AST) -> Iterator[str]:
 def _without_docstring(body: list[Any]) -> list[Any]:
     """A list of statements without its docstrings; any other list as it is."""
     return [item for item in body if not (isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant))]
-
-
-Prints = Mapping[str, Mapping[str, Print]]  # submission -> exercise id -> print
 
 
 class Alike:

@@ -88,13 +88,17 @@ class Store:
 
     def read(self, place: tuple[int, int]) -> dict[str, Any]:
         """The record at a place."""
-        with self._lock:
-            os.lseek(self._descriptor, place[0], os.SEEK_SET)
-            line = os.read(self._descriptor, place[1])
-        record = _record(line)
+        record = _record(self._bytes(*place))
         if record is None:
             raise OSError("a finished record cannot be read any more: something else wrote into its file")
         return record
+
+    def _bytes(self, start: int, length: int) -> bytes:
+        if hasattr(os, "pread"):
+            return os.pread(self._descriptor, length, start)
+        with self._lock:  # Windows
+            os.lseek(self._descriptor, start, os.SEEK_SET)
+            return os.read(self._descriptor, length)
 
     def places(self) -> Iterator[tuple[tuple[int, int], dict[str, Any]]]:
         """Every whole record with its place, the oldest first; torn lines are passed over."""

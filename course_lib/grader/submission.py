@@ -31,7 +31,7 @@ class Answers:
         problems: exercise id -> why there is no answer.
         skipped: lines that only a notebook understands; they were left out.
         unattempted: ids among the problems where nothing was handed in, or the stub as it was given.
-        trees: exercise id -> the learner's own statements, imports excepted.
+        trees: exercise id -> the learner's own statements among them.
     """
 
     found: dict[str, tuple[str, ...]]
@@ -149,8 +149,7 @@ class _Search:
         setup = [statements[one].node for one in needed if one < self.n_given]
         own = [statements[one] for one in needed if one >= self.n_given]
         cells = [ast.unparse(ast.Module(setup, []))] if setup else []
-        trees = tuple(statement.node for statement in own if not statement.is_import)
-        return _Taken((*cells, *self._own_cells(own)), trees)
+        return _Taken((*cells, *self._own_cells(own)), tuple(statement.node for statement in own))
 
     def _not_taken(self, answer: int) -> frozenset[int]:
         """Edits of the given cells, which stand already, and other definitions of the answer that do not count."""

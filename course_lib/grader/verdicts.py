@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import Any
 
 from course_lib.grader import wire
-from course_lib.grader.given import specification
 from course_lib.grader.server import Job, Reply
 from course_lib.grading import values
 from course_lib.grading.diagnose import GENERAL
@@ -56,7 +55,6 @@ class Task:
     cases: tuple[Case, ...]
     wanted: tuple[Wanted, ...]
     payloads: tuple[bytes, ...]
-    specification: str
 
     def job(self, cells: tuple[str, ...]) -> Job:
         """The work for a worker: no expected value is in it."""
@@ -76,7 +74,7 @@ def _task(exercise: Exercise, run_seed: int) -> Task:
         cases = tuple(exercise.draw(seed))
         wanted = tuple(wanted_of(exercise, case) for case in cases)
     payloads = tuple(wire.encode(dict(case.inputs)) for case in cases)
-    return Task(exercise, seed, cases, wanted, payloads, specification(exercise))
+    return Task(exercise, seed, cases, wanted, payloads)
 
 
 def seed_of(run_seed: int, exercise_id: str) -> int:
