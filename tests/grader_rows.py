@@ -54,7 +54,7 @@ def row(student="ada", entries=None, **changed):
     """A submission; what is not given follows from its exercises."""
     entries = [entry(id) for id in EXERCISES] if entries is None else entries
     states = {one["state"] for one in entries}
-    return {
+    made = {
         "submission": f"{student}/hw1/hw1.ipynb",
         "student": student,
         "assignment": "hw1",
@@ -70,6 +70,7 @@ def row(student="ada", entries=None, **changed):
         "seed": 7,
         "specification": "5f1e" * 8,
     } | changed
+    return made | ({"score": None} if made["state"] == "grader_error" else {})
 
 
 def _state(states):

@@ -18,7 +18,7 @@ import pytest
 from course_lib import __main__ as front
 from course_lib.grader import cli, commands, isolation
 from course_lib.grader.grade import grade_folder
-from course_lib.grader.server import Reply
+from course_lib.grader.server import Reply, Server
 
 ROOT = Path(__file__).resolve().parent.parent
 SOON = 60
@@ -60,16 +60,14 @@ def graded(submitted, tmp_path_factory):
     return out, done
 
 
-class Pretending:
+class Pretending(Server):
     """A server that does nothing: a folder is graded without workers."""
 
-    layers: tuple[str, ...] = ("limits",)
+    here: tuple[str, ...] = ("limits",)
     reply = Reply("crashed")
 
-    def __init__(self, isolation, parallel):
-        pass
-
     def __enter__(self):
+        self.layers = self.here
         return self
 
     def __exit__(self, *error):
@@ -135,8 +133,9 @@ def test_grading_says_what_came_of_it_as_json_alone(graded):
     assert "\r" not in done.stderr  # no progress bar where there is no terminal
 
 
-def test_a_second_run_takes_the_seed_and_the_rows_that_are_there(graded, submitted, tmp_path, capsys):
+def test_a_second_run_takes_the_seed_and_the_rows_that_are_there(graded, submitted, tmp_path, capsys, pretending):
     out = tmp_path / "again"
+    pretending.setattr(Pretending, "here", tuple(json.loads(graded[1].stdout)["isolation"]))
     shutil.copytree(graded[0], out)
     before = (out / "results.jsonl").read_bytes()
     status, said, _ = follow(capsys, "grade", submitted, "--out", out, "--exercises", "3")

@@ -121,6 +121,7 @@ def dask(tmp_path):
     here = ["--scheduler-file", file, "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
     scheduler, worker = ["scheduler", "--port", "0", *here], ["worker", "--nthreads", "1", *here]
     path = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "DASK_TEMPORARY_DIRECTORY": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    path["DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES"] = "1"  # the default, 3, takes longer to lose patience
     with open(tmp_path / "dask.log", "w") as output:
         processes = [
             subprocess.Popen(
@@ -153,7 +154,7 @@ def test_the_batch_of_a_worker_that_dies_is_repeated_and_one_that_kills_is_told(
     thread = Thread(target=kill)
     with workers(dask) as (executor, _):
         thread.start()
-        found = dict(run_batches(batches(sent, 4), executor, grade, 4))
+        found = dict(run_batches(batches(sent, 2), executor, grade, 4))
     thread.join()
     assert {parcel.name for parcel in found} == {parcel.name for parcel in sent}
     assert [parcel.name for parcel, row in found.items() if row is None] == ["bad"]

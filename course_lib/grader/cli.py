@@ -57,7 +57,8 @@ A submission that fits nobody in the roster is listed, and the exit status is th
 """
 PROBE = """\
 Try every layer of isolation on a process of its own, and say which of them hold on this machine.
-`{prog} grade --require-isolation LEVEL` refuses to run where a layer up to that level is missing.
+Where a layer is missing, this command refuses to run:
+    {prog} grade submitted --out results --require-isolation LEVEL
 """
 MERGE = """\
 Join the results of several shards or machines into one folder.

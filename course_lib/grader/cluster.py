@@ -124,10 +124,11 @@ def _started(level: str) -> Server:
     return server
 
 
-class _NoServer:
+class _NoServer(Server):
     """Stands for a server where none is wanted: `layers` as on the workers, and no job can be done."""
 
     def __init__(self, layers: tuple[str, ...]) -> None:
+        super().__init__()
         self.layers = layers
 
     def run(self, job: Job) -> Reply:
