@@ -5,7 +5,8 @@
 (() => {
   const folder = document.currentScript.src.replace(/[^/]*$/, "");
   const NARROW = 500; // px: below this, legends go under the plot
-  const LEAST = 160; // px: a plot is not made narrower than this, its column scrolls instead
+  const LEAST = 120; // px: a plot is not made narrower than this, its column scrolls instead
+  const ATTEMPTS = 3; // a legend or an axis may still be too wide when the plot has become narrower
   const LETTER = 7.8; // px: a letter of a title, on average, with room for the axis beside the plot
 
   let loading = null;
@@ -43,7 +44,7 @@
     return result;
   };
 
-  // Vega cuts a title that is longer than its drawing: break it into lines.
+  // Vega cuts a title that is longer than its drawing, and draws an axis title past its axis: break them into lines.
   const inLines = (text, column) => {
     const most = Math.max(10, Math.floor(column / LETTER));
     if (typeof text !== "string" || text.length <= most) return text;
@@ -59,7 +60,9 @@
     const result = { ...spec };
     if (isObject(title)) result.title = { ...title, text: inLines(title.text, column) };
     else if (title) result.title = inLines(title, column);
-    for (const parts of ["hconcat", "vconcat", "concat"]) {
+    const { x } = spec.encoding ?? {};
+    if (x?.title) result.encoding = { ...spec.encoding, x: { ...x, title: inLines(x.title, column / 2) } };
+    for (const parts of ["hconcat", "vconcat", "concat", "layer"]) {
       if (spec[parts]) result[parts] = spec[parts].map((part) => titled(part, column));
     }
     return result;
@@ -73,19 +76,30 @@
 
   const narrower = (spec, excess) => {
     if (typeof spec.width !== "number" || !("mark" in spec || "layer" in spec)) return spec;
-    const width = Math.max(LEAST, Math.floor(spec.width - excess));
+    const width = Math.max(LEAST, Math.floor(spec.width - excess) - 2);
     return spec.height === spec.width ? { ...spec, width, height: width } : { ...spec, width };
   };
 
-  // What is drawn wider than its column is drawn again, at most twice: plots side by side go one below the other, single, layered
-  // and stacked plots get narrower, and a square one stays square. Anything else keeps its size and scrolls.
-  const fitted = (spec, drawn, column) => {
+  // Panels in a row wrap to the next line where the column ends.
+  const AXIS = 70; // px: room beside a panel for its axis
+  const wrapped = ({ column: inRow, facet, ...encoding }, width, column) => {
+    const columns = Math.max(1, Math.floor((column - AXIS) / width));
+    return { ...encoding, facet: { ...(inRow ?? facet), columns } };
+  };
+
+  // What is drawn wider than its column is drawn again: plots side by side go one below the other, panels wrap, single,
+  // layered and stacked plots get narrower, and a square one stays square. Anything else keeps its size and scrolls.
+  const fitted = (spec, drawn, column, again) => {
     if (spec.hconcat) {
       const { hconcat, ...rest } = spec;
       return { ...rest, vconcat: hconcat };
     }
+    const { encoding } = spec;
+    if (encoding?.column || encoding?.facet) return { ...spec, encoding: wrapped(encoding, spec.width, column) };
+    if (spec.facet?.column) return { ...spec, facet: spec.facet.column, columns: 1 };
     if (spec.vconcat) return { ...spec, vconcat: spec.vconcat.map((plot) => narrower(plot, drawn - column)) };
-    return narrower(spec, drawn - column);
+    const legend = { ...spec.config.legend, columns: 1 }; // its entries may be what is too wide
+    return { ...narrower(spec, drawn - column), config: again ? { ...spec.config, legend } : spec.config };
   };
 
   const drawnWidth = (host) => host.querySelector("svg.marks")?.getBoundingClientRect().width ?? 0;
@@ -99,12 +113,13 @@
       renderer: "svg",
       actions: false, // the menu offers to open the chart, with its data, on another host
     };
-    let themed = dressed(spec, column);
+    const themed = dressed(spec, column);
     let result = await embed(host, themed, settings);
-    for (let tries = 0; tries < 2 && drawnWidth(host) > column; tries += 1) {
-      themed = fitted(themed, drawnWidth(host), column);
+    let layout = themed;
+    for (let attempt = 0; attempt < ATTEMPTS && drawnWidth(host) > column; attempt += 1) {
+      layout = fitted(layout, drawnWidth(host), column, attempt > 0);
       result.finalize();
-      result = await embed(host, themed, settings);
+      result = await embed(host, layout, settings);
     }
     if (drawnWidth(host) > column) {
       host.tabIndex = 0; // what scrolls can be scrolled with the keyboard
