@@ -108,7 +108,7 @@ def test_junit_shows_a_file_that_is_no_notebook(tmp_path):
     assert suite[0][0].text == "The file is empty."
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(text=st.text())
 def test_any_text_is_valid_everywhere(tmp_path_factory, text):
     folder = tmp_path_factory.mktemp("results")

@@ -70,7 +70,7 @@ def test_other_code_counts(old, new):
 
 
 def test_the_published_solution_is_known_under_other_names():
-    theirs = re.sub(r'(?<!")\b(sharpness|position|ask_for_the_one_before)\b(?!")', r"my_\1", solved(LONG))
+    theirs = re.sub(r"(?<!['\"])\b(sharpness|position|ask_for_the_one_before)\b(?!['\"])", r"my_\1", solved(LONG))
     found = prints(notebook(theirs, "print(3)"), LONG)
     assert found[LONG] == published_print(ALL[LONG])
     alike = Alike({LONG: published_print(ALL[LONG])})

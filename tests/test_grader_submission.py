@@ -155,7 +155,7 @@ def test_what_is_odd_but_right_passes(data):
     assert passes(data)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.binary(max_size=300) | st.text(alphabet=string.printable, max_size=200).map(str.encode))
 def test_no_bytes_raise_anything_else(data):
     with suppress(InvalidNotebook):
@@ -176,7 +176,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(JSON)
 def test_no_json_raises_anything_else(value):
     with suppress(InvalidNotebook):

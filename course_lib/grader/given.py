@@ -53,6 +53,7 @@ def known_exercises() -> dict[str, Exercise]:
     return {one: found[one] for one in ids_in_order(list(found))}
 
 
+@lru_cache(maxsize=256)  # by the exercise itself: one that is loaded again is looked up again
 def chapter_of(exercise: Exercise) -> Chapter:
     """What the source of an exercise gives; nothing for one that no source defines."""
     path = _sources(load.source_folder()).get(exercise.id)
@@ -112,6 +113,7 @@ def _parsed(code: str) -> list[ast.stmt]:
         return []
 
 
+@lru_cache(maxsize=256)
 def specification(exercise: Exercise) -> str:
     """A hash of what the verdict on an exercise hangs on: its specification with all that it uses, and this package.
 
@@ -122,7 +124,6 @@ def specification(exercise: Exercise) -> str:
     return hashlib.sha256(f"{package_hash()}\0{text}".encode()).hexdigest()[:16]
 
 
-@lru_cache(maxsize=1024)
 def _specification(path: Path, _changed: int, exercise_id: str) -> str:
     program = _program(path, _changed)
     places = [place for place, found in enumerate(program.statements) if _registers(found.node, exercise_id)]

@@ -9,13 +9,13 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from course_lib.grader.folder import Submission
 from course_lib.grader.given import package_hash, specification
 from course_lib.grader.notebook import Notebook
 from course_lib.grader.reading import InvalidNotebook
-from course_lib.grader.server import Server
+from course_lib.grader.server import Job, Reply
 from course_lib.grader.similar import borrowed, print_of
 from course_lib.grader.states import counted, ids_in_order
 from course_lib.grader.submission import Answers, answers_of, read_notebook
@@ -26,6 +26,17 @@ STATES = ("ok", "partial", "unattempted", "error", "timeout", "oom", "crashed", 
 _WORST_FIRST = ("crashed", "oom", "timeout", "error")
 Row = dict[str, Any]
 Record = dict[str, Any]  # a row, and what decides whether it still holds
+
+
+@runtime_checkable
+class Workers(Protocol):
+    """What does the work: a `server.Server`, or something that stands for one."""
+
+    layers: tuple[str, ...]
+
+    def run(self, job: Job) -> Reply:
+        """Run the answer of a job on its cases."""
+        ...
 
 
 def cores() -> int:
@@ -61,7 +72,7 @@ class Options:
 
 
 def grade_submission(
-    submission: Submission, exercises: Mapping[str, Exercise], server: Server, options: Options
+    submission: Submission, exercises: Mapping[str, Exercise], server: Workers, options: Options
 ) -> Row:
     """The row of a submission. Never raises because of what is in it.
 
@@ -77,7 +88,7 @@ def grade_submission(
 def grade_record(
     submission: Submission,
     exercises: Mapping[str, Exercise],
-    server: Server,
+    server: Workers,
     options: Options,
     earlier: Callable[[str], Record | None] = lambda _sha256: None,
 ) -> Record:
@@ -121,7 +132,7 @@ class _Grading:
     """The grading of one submission."""
 
     def __init__(
-        self, submission: Submission, exercises: Mapping[str, Exercise], server: Server, options: Options
+        self, submission: Submission, exercises: Mapping[str, Exercise], server: Workers, options: Options
     ) -> None:
         self.submission, self.exercises, self.server, self.options = submission, exercises, server, options
         self.basis = basis_of(exercises, options)
@@ -217,7 +228,7 @@ def _named(submission: Submission) -> Row:
     return {"submission": submission.name, "student": submission.student, "assignment": submission.assignment}
 
 
-def _row(submission: Submission, server: Server, options: Options, **known: Any) -> Row:
+def _row(submission: Submission, server: Workers, options: Options, **known: Any) -> Row:
     """A row with everything that is not known yet left empty."""
     empty = {"sha256": "", "score": 0, "max_score": 0, "exercises": [], "problems": [], "similar": []}
     given = {"isolation": list(server.layers), "seed": options.seed, "specification": "", "skipped": ()}

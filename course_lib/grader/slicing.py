@@ -12,7 +12,10 @@ from functools import cached_property
 from types import CodeType
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_NAMED = (*_FUNCTIONS, ast.ClassDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
+_CATCHES = (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)
+_PLACES = (ast.Attribute, ast.Subscript)
 _SCOPES = (*_FUNCTIONS, ast.ClassDef, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _READS = {"LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL", "DELETE_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 ALL = "*"  # what a star import binds
@@ -35,12 +38,19 @@ class Statement:
     @cached_property
     def binds(self) -> frozenset[str]:
         """Names that it defines, imports or assigns."""
-        return frozenset(_bound(self.node))
+        return frozenset(name for part in self._parts for name in _bound(part))
 
     @cached_property
     def touches(self) -> frozenset[str]:
         """Names whose values it changes in place: `TABLE[0] = 1`, `LABELS.append("x")`."""
-        return frozenset(_touched(self.node)) - self.binds
+        return frozenset(name for part in self._parts for name in _touched(part)) - self.binds
+
+    @cached_property
+    def _parts(self) -> tuple[ast.AST, ...]:
+        """The nodes that run in the scope of the cell itself, not in one of a function or a class."""
+        if isinstance(self.node, _SCOPES):
+            return (self.node,)
+        return tuple(_own(self.node))
 
     @cached_property
     def reads(self) -> frozenset[str]:
@@ -73,7 +83,6 @@ def _read(code: CodeType) -> Iterator[str]:
 
 
 def _own(node: ast.AST) -> Iterator[ast.AST]:
-    """The nodes that run in the scope of the cell itself, not in one of a function or a class."""
     waiting = [node]
     while waiting:
         current = waiting.pop()
@@ -82,26 +91,25 @@ def _own(node: ast.AST) -> Iterator[ast.AST]:
             waiting.extend(ast.iter_child_nodes(current))
 
 
-def _bound(node: ast.stmt) -> Iterator[str]:
-    for part in _own(node):
-        if isinstance(part, (*_FUNCTIONS, ast.ClassDef)):
-            yield part.name
-        elif isinstance(part, ast.Import):
-            yield from (alias.asname or alias.name.partition(".")[0] for alias in part.names)
-        elif isinstance(part, ast.ImportFrom):
-            yield from (alias.asname or alias.name for alias in part.names)
-        elif isinstance(part, ast.Name) and not isinstance(part.ctx, ast.Load):
+def _bound(part: ast.AST) -> Iterator[str]:
+    if isinstance(part, ast.Name):
+        if not isinstance(part.ctx, ast.Load):
             yield part.id
-        elif isinstance(part, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and part.name:
-            yield part.name
+    elif isinstance(part, _NAMED):
+        yield part.name
+    elif isinstance(part, ast.Import):
+        yield from (alias.asname or alias.name.partition(".")[0] for alias in part.names)
+    elif isinstance(part, ast.ImportFrom):
+        yield from (alias.asname or alias.name for alias in part.names)
+    elif isinstance(part, _CATCHES) and part.name:
+        yield part.name
 
 
-def _touched(node: ast.stmt) -> Iterator[str]:
-    for part in _own(node):
-        if isinstance(part, ast.Attribute | ast.Subscript) and not isinstance(part.ctx, ast.Load):
-            yield _base(part)
-        elif isinstance(part, ast.Expr) and isinstance(part.value, ast.Call):
-            yield _base(part.value.func) if isinstance(part.value.func, ast.Attribute) else ""
+def _touched(part: ast.AST) -> Iterator[str]:
+    if isinstance(part, _PLACES) and not isinstance(part.ctx, ast.Load):
+        yield _base(part)
+    elif isinstance(part, ast.Expr) and isinstance(part.value, ast.Call):
+        yield _base(part.value.func) if isinstance(part.value.func, ast.Attribute) else ""
 
 
 def _base(node: ast.AST) -> str:

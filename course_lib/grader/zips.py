@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import IO
 
 from course_lib.grader.reading import MAX_BYTES, InvalidNotebook
 
@@ -137,7 +136,7 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes:
         return b"".join(_chunks(file, most))
 
 
-def _chunks(file: IO[bytes], most: int) -> Iterator[bytes]:
+def _chunks(file: zipfile.ZipExtFile, most: int) -> Iterator[bytes]:
     """What a stream gives, up to `most` bytes, whatever its header promises."""
     while most > 0 and (chunk := file.read(min(_CHUNK, most))):
         most -= len(chunk)
