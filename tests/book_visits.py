@@ -20,10 +20,7 @@ BROWSERS = 2
 WIDE, MIDDLE, NARROW = 1280, 768, 360
 AXE_OPTIONS = "{resultTypes: ['violations'], iframes: false, preload: false, runOnly: %s}"
 RULES = "['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']"
-# The inside of charts and formulas is Vega's and MathJax's. Contrasts in charts and code are measured by book_probe.js,
-# which takes each colour once. The navigation is the same on every page: it is looked at on those of the root.
-NOT_FOR_AXE = ("svg.marks", "mjx-container > *", ".highlight pre > *")
-NAVIGATION = ".bd-sidebar-primary"
+NAVIGATION = ".bd-sidebar-primary"  # the same on every page: axe looks at it on the pages of the root
 AXE_RESULT = """found => found.violations.flatMap(rule => rule.nodes.map(node => (
   {rule: rule.id, selector: node.target.flat().join(' '), html: node.html.slice(0, 200),
    why: [...node.any, ...node.all, ...node.none].map(check => check.message).join('; ').slice(0, 200)})))"""
@@ -115,8 +112,8 @@ def visit(page: str, wide: Reader, narrow: Reader) -> Visit:
 def _axe(eyes: Reader, theme: str, navigation: bool = True) -> list[dict]:
     """What axe finds; in the dark theme only colours can differ."""
     options = AXE_OPTIONS % (RULES if theme == "light" else "{type: 'rule', values: ['color-contrast']}")
-    left_out = [[selector] for selector in (*NOT_FOR_AXE, *[NAVIGATION] * (not navigation))]
-    found = eyes.page.evaluate(f"axe.run({{exclude: {left_out}}}, {options}).then({AXE_RESULT})")
+    left_out = "" if navigation else NAVIGATION
+    found = eyes.page.evaluate(f"bookProbe.audit({options}, '{left_out}').then({AXE_RESULT})")
     return [finding | {"theme": theme} for finding in found]
 
 
