@@ -23,13 +23,16 @@ NAMES = [
     "Ngô Bảo",
 ]
 MESSAGES = {
-    "ok": "4 cases, seed 7.",
-    "wrong": "Expected  a tensor of shape [2, 3], float32\nYours     3 of 6 entries are wrong; `result[0, 1]` is 0.5",
-    "error": "IndexError in line 3 of your code: `return pattern[7]`\nindex 7 is out of bounds",
-    "timeout": "One call may take 5 s, and yours takes longer.",
-    "oom": "Your code asked for more than 2 GiB.",
-    "crashed": "The process ended with signal 11.",
-    "unattempted": "",
+    "ok": "Checked: 4 cases, seed 7.",
+    "wrong": "Case: 2 of 4: three sequences, two heads (`pattern`: a tensor of shape [3, 2, 6, 6], float32); seed 7.\n"
+    "Expected: a tensor of shape [2], float32\n"
+    "Yours: a tensor of shape [2], float32. 2 of 2 entries are wrong. The first is head 0.",
+    "error": "Case: 1 of 4: one sequence; seed 7.\nError: IndexError in line 3 of your code: `return pattern[7]`\n"
+    "Message: index 7 is out of bounds for dimension 0 with size 1",
+    "timeout": "Case: 1 of 4: one sequence; seed 7.\nToo slow: One call may take 5 s, and yours takes longer.",
+    "oom": "Case: 1 of 4: one sequence; seed 7.\nEnded: The code asked for more memory than it may use.",
+    "crashed": "Case: 1 of 4: one sequence; seed 7.\nEnded: The process ended before it had answered.",
+    "unattempted": "Not attempted: the function is as it was given out.",
 }
 
 

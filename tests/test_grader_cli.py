@@ -211,7 +211,7 @@ def test_a_fault_of_the_grader_ends_with_1(submitted, tmp_path, capsys, pretendi
     pretending.setattr(Pretending, "reply", Reply("grader_error", message="no process"))
     words = ["grade", submitted, "--out", tmp_path, "--exercises", "3"]
     status, out, err = follow(capsys, *words)
-    assert status == 1 and "grader_error" in out and "The same command tries them again." in err
+    assert status == 1 and "grader_error" in out and "The same command tries again." in err
     status, out, _ = follow(capsys, *words, "--json")
     assert status == 1 and json.loads(out)["status"] == 1
     status, out, err = follow(capsys, *words, "--quiet")

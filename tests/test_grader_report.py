@@ -135,7 +135,10 @@ def test_a_class_without_anybody_or_anything_has_a_page(tmp_path):
 
 
 def test_a_learner_reads_state_points_message_and_what_to_do_next(tmp_path):
-    entries = [entry("2.1"), entry("3.1", "wrong", "diagonal", "Yours is `off` by one.\nSecond line.", "2 of 4: long")]
+    entries = [
+        entry("2.1"),
+        entry("3.1", "wrong", "diagonal", "Case: 2 of 4: long\nYours is `off` by one.\nSecond line."),
+    ]
     rows = [
         row("ada", entries, skipped=["!pip install x"], problems=["cell 3 is no code"], similar=["3.1: equals bob's"])
     ]

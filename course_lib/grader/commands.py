@@ -9,7 +9,7 @@ import secrets
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from course_lib.grader.store import InUse, Store
 from course_lib.grading import load
 
 DONE, LEFT, WRONG, UNSAFE, STOPPED = 0, 1, 2, 3, 130
+MAX_LISTED = 10  # names of files in a sentence
 LAYERS = isolation.LEVELS[1:]
 _STOPPED = {"grade": "Stopped. What is done is kept; the same command goes on from there."}
 
@@ -93,34 +94,32 @@ def _grade(options: argparse.Namespace) -> Told:
 
 
 def _graded(summary: Summary, chosen: Options, out: Path) -> Told:
-    failed = summary.states.get("grader_error", 0)
-    missing = [layer for layer in LAYERS if layer not in summary.isolation]
-    part = "" if chosen.shard[1] == 1 else f", share {chosen.shard[0]} of {chosen.shard[1]}"
+    share, shares = chosen.shard
+    part = "" if shares == 1 else f", share {share} of {shares}"
     reused = f" ({summary.reused} of them earlier)" if summary.reused else ""
-    first = f"{counted(summary.rows, 'submission')}{part} in {summary.seconds:.1f} s{reused}"
-    after = f"course merge FOLDER ... --out RESULTS, when all {chosen.shard[1]} shares are there"
+    after = f"course report {out}" if shares == 1 else f"course merge, when all {shares} shares are there"
     lines = [
-        f"{first}: {_counts(summary.states)}.",
+        f"{counted(summary.rows, 'submission')}{part} in {summary.seconds:.1f} s{reused}: {_counts(summary.states)}.",
         f"Isolation: {', '.join(summary.isolation) or 'none'}. Seed: {chosen.seed}.",
-        f"Written: {summary.results}. Next: {f'course report {out}' if not part else after}",
+        f"Written: {summary.results}. Next: {after}",
     ]
-    warnings = [f"Not a submission, left out: {', '.join(summary.ignored[:10])}."] if summary.ignored else []
-    if missing:
-        warnings.append(f"Layers of isolation that are off: {', '.join(missing)}. `course probe` says why.")
-    if failed:
+    facts = asdict(summary) | {"results": str(summary.results), "seed": chosen.seed}
+    return Told(LEFT if _faults(summary) else DONE, lines, facts, list(_warnings(summary)))
+
+
+def _warnings(summary: Summary) -> Iterator[str]:
+    if summary.ignored:
+        more = ", ..." if len(summary.ignored) > MAX_LISTED else ""
+        yield f"Not a submission, left out: {', '.join(summary.ignored[:MAX_LISTED])}{more}"
+    if missing := [layer for layer in LAYERS if layer not in summary.isolation]:
+        yield f"Layers of isolation that are off: {', '.join(missing)}. `course probe` says why."
+    if failed := _faults(summary):
         rows = counted(failed, "row is a grader_error", "rows are grader_errors")
-        warnings.append(f"{rows}: the grader failed, not the learner. The same command tries them again.")
-    facts = {
-        "results": str(summary.results),
-        "rows": summary.rows,
-        "reused": summary.reused,
-        "states": summary.states,
-        "ignored": list(summary.ignored),
-        "isolation": list(summary.isolation),
-        "seed": chosen.seed,
-        "seconds": round(summary.seconds, 3),
-    }
-    return Told(LEFT if failed else DONE, lines, facts, warnings)
+        yield f"{rows}: the grader failed, not the learner. The same command tries again."
+
+
+def _faults(summary: Summary) -> int:
+    return summary.states.get("grader_error", 0)
 
 
 def _counts(states: dict[str, int]) -> str:

@@ -7,7 +7,6 @@ attribute is made of one: pages are named by a hash, states by a list of our own
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import unicodedata
 from base64 import b64encode
@@ -27,6 +26,23 @@ from course_lib.grading.words import inline_html
 from course_lib.recorded import write_whole
 
 LONGEST = 4000  # characters of one text; a longer one is cut
+_LABELS = frozenset(  # of `grading.report.findings`
+    (
+        "Also",
+        "Case",
+        "Checked",
+        "Ended",
+        "Error",
+        "Expected",
+        "In short",
+        "Line",
+        "Message",
+        "Problem",
+        "Too slow",
+        "Why",
+        "Yours",
+    )
+)
 _JOINERS = "\u200c\u200d"  # some scripts cannot be written without them
 _NEXT = {
     "wrong": 'Look at the failing case, then call `check("{id}", ...)` below your answer: it draws what differs.',
@@ -143,15 +159,7 @@ def _environment(wording: Wording) -> Environment:
         counted=counted,
         next_step=lambda state, exercise_id: _next_step(wording, state, exercise_id),
     )
-    made.filters.update(
-        inline=lambda text: Markup(inline_html(printable(text))),
-        known=lambda state: state if state in LOOKS else "unknown",
-        distinct=lambda values: sorted({str(value) for value in values}),
-        signs=lambda row: "".join(look(one["state"]).sign for one in _in_order(row)),
-        states_of_row=_states_of_row,
-        what_happened=_what_happened,
-        similar_text=_similar_text,
-    )
+    made.filters.update(_FILTERS)
     return made
 
 
@@ -173,10 +181,23 @@ def _states_of_row(row: Row) -> list[tuple[str, int]]:
     ]
 
 
+def _points(message: str) -> list[tuple[str, str]]:
+    """The lines of a message as (label, text): "Why: no mask" has a label, any other line has none."""
+    parts = [line.partition(": ") for line in message.splitlines() if line.strip()]
+    return [(label, text) if label in _LABELS and colon else ("", label + colon + text) for label, colon, text in parts]
+
+
 def _what_happened(row: Row) -> str:
     failed = [f"{one['id']}: {one['message']}" for one in row["exercises"] if one["state"] == "grader_error"]
     return " ".join([*map(str, row["problems"]), *failed]) or look(row["state"]).meaning
 
 
-def _similar_text(item: Any) -> str:
-    return item if isinstance(item, str) else json.dumps(item, ensure_ascii=False, sort_keys=True)
+_FILTERS = {
+    "inline": lambda text: Markup(inline_html(printable(text))),
+    "known": lambda state: state if state in LOOKS else "unknown",
+    "distinct": lambda values: sorted({str(value) for value in values}),
+    "signs": lambda row: "".join(look(one["state"]).sign for one in _in_order(row)),
+    "points": _points,
+    "states_of_row": _states_of_row,
+    "what_happened": _what_happened,
+}
