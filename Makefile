@@ -16,7 +16,7 @@ BOOK_SOURCES := _config.yml _toc.yml references.bib $(wildcard *.md api/*.md) $(
   $(wildcard solutions/*.md) $(shell find course_lib tools benchmarks book_assets -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test check lab serve notebooks recorded lock oracle bench race browser mutants lint spelling unit run-alone newest colab-lock wheels offline clean
+.PHONY: help book test check lab serve notebooks recorded lock oracle bench bench-grading race browser looks mutants lint spelling unit run-alone newest colab-lock wheels offline clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -55,13 +55,17 @@ bench: .venv/ready .venv-oracle/ready .venv-tl4/ready ## time the course and its
 race: .venv/ready ## time from random weights to an induction head, on a quiet machine (goes on where it was stopped)
 	$(BIN)/python -m benchmarks.race
 
+bench-grading: .venv/ready .venv-graders/ready ## time the grader beside nbgrader and otter-grader, on a quiet machine
+	$(BIN)/python -m benchmarks.grading
+
 lock: .venv/ready ## write requirements.txt from the environment in .venv
 	$(BIN)/python -m tools.lock
 
 .venv/ready: requirements.txt pyproject.toml
 .venv-oracle/ready: requirements-oracle.txt pyproject.toml
 .venv-tl4/ready: requirements-tl4.txt pyproject.toml
-.venv/ready .venv-oracle/ready .venv-tl4/ready:
+.venv-graders/ready: requirements-graders.txt pyproject.toml
+.venv/ready .venv-oracle/ready .venv-tl4/ready .venv-graders/ready:
 	$(PYTHON) -m venv $(@D) || (echo "python3 needs its venv module: on Debian, apt-get install python3-venv" && exit 1)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
@@ -119,6 +123,9 @@ offline: wheels ## prove that they suffice: install and run two notebooks with t
 
 mutants: .venv/ready ## mutation testing of the measurements (an hour or more; mutmut results lists the survivors)
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run
+
+looks: $(BOOK) browser ## approve how the pages of the book look now (tests/looks), after you have looked at them
+	COURSE_APPROVE=1 COURSE_REQUIRE_BROWSER=1 $(PYTEST) -m book tests/test_book_looks.py
 
 browser: ## install Chromium for the browser tests, where this machine allows it
 	@command -v chromium chromium-browser google-chrome >/dev/null || \

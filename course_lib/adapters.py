@@ -81,3 +81,22 @@ class CourseModel:
 
     def _here(self, tokens: Tensor) -> Tensor:
         return tokens.to(self.model.W_E.device)
+
+
+class DrawnPatterns:
+    """A model of which nothing is known but its attention patterns: the softmax of scores by token and by position.
+
+    Args of the constructor:
+        by_token: a score for every pair of tokens, [layer, head, d_vocab, d_vocab].
+        by_position: a score for every pair of positions, [layer, head, n_ctx, n_ctx].
+    """
+
+    def __init__(self, by_token: Float[Tensor, "layer h v v2"], by_position: Float[Tensor, "layer h p p2"]):
+        self.by_token, self.by_position = by_token, by_position
+
+    def patterns(self, tokens: Int[Tensor, "b p"]) -> Float[Tensor, "layer b h q k"]:
+        """Every head's attention pattern."""
+        n = tokens.shape[1]
+        scores = self.by_token[:, :, tokens[:, :, None], tokens[:, None, :]] + self.by_position[:, :, None, :n, :n]
+        future = torch.ones(n, n, dtype=torch.bool).triu(1)
+        return scores.masked_fill(future, -torch.inf).softmax(dim=-1).transpose(1, 2)

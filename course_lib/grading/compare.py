@@ -18,6 +18,7 @@ _DEFAULTS = {
     torch.float16: Tolerance(1e-2, 1e-3),
     torch.bfloat16: Tolerance(5e-2, 1e-2),
 }
+_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)  # which torch compares with no other type
 _SINGLE = Tolerance(1e-4, 1e-5)
 
 
@@ -60,8 +61,12 @@ def default_tolerance(dtype: torch.dtype) -> Tolerance:
 def as_tensor(value: Any) -> Tensor:
     """A tensor as it is, detached, on the CPU; a plain number as a tensor without axes, in float64."""
     if isinstance(value, Tensor):
-        return value.detach().cpu()
-    return torch.tensor(value, dtype=torch.float64)
+        value = value.detach().cpu()
+        return value.long() if value.dtype in _UNSIGNED else value
+    try:
+        return torch.tensor(float(value), dtype=torch.float64)
+    except OverflowError:  # a whole number beyond all floats
+        return torch.tensor(torch.inf if value > 0 else -torch.inf, dtype=torch.float64)
 
 
 def compare(expected: Any, got: Any, tolerance: Tolerance | None = None) -> Comparison:

@@ -4,13 +4,43 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 _FULL_PRECISION = (torch.float32, torch.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class Opaque:
+    """Stands for a result that cannot be sent from process to process; it equals nothing but itself.
+
+    Attributes:
+        text: what `describe` said of the result where it was.
+    """
+
+    text: str
+
+
+class OpaqueModule(nn.Module):
+    """Stands for a model of another class than the course's: what is known of it, and its parameters.
+
+    Args of the constructor:
+        text: what `describe` said of the model where it was.
+        config: its configuration, if it had one like the course's.
+        state: its parameters and buffers by name.
+    """
+
+    def __init__(self, text: str, config: Any, state: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.text, self.config, self._state = text, config, dict(state)
+
+    def state_dict(self, *args: Any, **options: Any) -> dict[str, Tensor]:
+        """The parameters and buffers, as they came."""
+        return dict(self._state)
 
 
 def is_tensor(value: Any) -> bool:
@@ -35,6 +65,8 @@ def describe(value: Any) -> str:
     """The kind of a value in words, never its content: "a tensor of shape [2, 3], float32"."""
     if value is None:
         return "None"
+    if type(value) in (Opaque, OpaqueModule):
+        return value.text
     if isinstance(value, Tensor):
         noun = "tensor" if is_tensor(value) else f"{type(value).__name__} (a subclass of torch.Tensor)"
         where = "" if value.device.type == "cpu" else f", on {value.device.type}"

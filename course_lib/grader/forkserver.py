@@ -1,0 +1,169 @@
+"""A process that has imported everything once, and forks a worker for each job.
+
+It never holds a learner's code: the job goes from the grader straight to the worker, over a socket that passes through
+here unread. Everything a worker inherits is therefore what every worker may know.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+
+from course_lib.grader import isolation
+from course_lib.grader.isolation import Confinement
+
+PRELOAD = (
+    *("numpy", "torch", "torch.nn.functional", "einops", "jaxtyping", "course_lib.grader.worker"),
+    *("course_lib.ablation", "course_lib.adapters", "course_lib.attribution", "course_lib.circuits"),
+    *("course_lib.composition", "course_lib.data", "course_lib.evaluate", "course_lib.handbuilt", "course_lib.icl"),
+    *("course_lib.recorded", "course_lib.scores", "course_lib.sweep"),
+)
+START = b"start"
+
+
+@dataclass
+class _Worker:
+    pid: int
+    pidfd: int
+    status: socket.socket
+    slot: int
+
+
+class ForkServer:
+    """Waits for requests on a control socket, and for the end of workers.
+
+    Args of the constructor:
+        control: each message on it brings two sockets: one for the worker, one for news about it.
+        confinement: what a worker is put into.
+    """
+
+    def __init__(self, control: socket.socket, confinement: Confinement) -> None:
+        self._control, self._confinement = control, confinement
+        self._workers: dict[int, _Worker] = {}  # by both of their file descriptors
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
+
+    def serve(self) -> None:
+        """Until the grader closes the control socket."""
+        control = self._control.fileno()
+        while True:
+            ready = [fd for fd, _event in self._poll.poll()]
+            if control in ready and not self._start():
+                self._end_all()
+                return
+            for fd in ready:
+                if fd in self._workers:
+                    self._attend(fd)
+
+    def _start(self) -> bool:
+        """Fork a worker; False at the end of the control socket."""
+        message, fds, _flags, _address = socket.recv_fds(self._control, len(START), 2)
+        if message != START or len(fds) != 2:
+            return False
+        stream, status = (socket.socket(fileno=fd) for fd in fds)
+        slot = self._free_slot()
+        try:
+            pid = self._confinement.fork()
+        except OSError as error:
+            _say(status, failed=f"no process could be started: {error}")
+            return True
+        if pid == 0:
+            _be_worker(stream, self._confinement, slot)
+        stream.close()
+        worker = _Worker(pid, os.pidfd_open(pid), status, slot)
+        for fd in (worker.pidfd, status.fileno()):
+            self._workers[fd] = worker
+            self._poll.register(fd, select.POLLIN)
+        return True
+
+    def _free_slot(self) -> int:
+        taken = {worker.slot for worker in self._workers.values()}
+        return next(slot for slot in range(len(taken) + 1) if slot not in taken)
+
+    def _attend(self, fd: int) -> None:
+        worker = self._workers[fd]
+        if fd == worker.pidfd:
+            self._end(worker)
+        else:  # the grader has what it wants, or waits no longer
+            self._forget(fd)
+            signal.pidfd_send_signal(worker.pidfd, signal.SIGKILL)
+
+    def _end(self, worker: _Worker) -> None:
+        """Reap a worker, and everything that it left behind."""
+        code = os.waitstatus_to_exitcode(os.waitpid(worker.pid, 0)[1])
+        for fd in (worker.pidfd, worker.status.fileno()):
+            self._forget(fd)
+        os.close(worker.pidfd)
+        self._confinement.clean_up({other.pid for other in self._workers.values()})
+        _say(worker.status, exit=code)
+
+    def _forget(self, fd: int) -> None:
+        if self._workers.pop(fd, None):
+            self._poll.unregister(fd)
+
+    def _end_all(self) -> None:
+        for pid in {worker.pid for worker in self._workers.values()}:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        self._confinement.clean_up(set())
+
+
+def _say(status: socket.socket, **news: str | int) -> None:
+    """Tell the grader, who may have left."""
+    with status:
+        try:
+            status.send(json.dumps(news).encode())
+        except OSError:
+            return
+
+
+def _be_worker(stream: socket.socket, confinement: Confinement, slot: int) -> None:
+    """In the forked process: do one job and end. Never returns."""
+    code = 1
+    try:
+        from course_lib.grader import messages, worker
+        from course_lib.grader.frames import send_frame
+
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        fields, cases = worker.read_job(stream)
+        confinement.confine(slot, fields["memory"], _cpu_seconds(fields), keep=stream.fileno())
+        send_frame(stream, messages.confined())
+        gc.enable()
+        worker.work(stream, fields, cases)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _cpu_seconds(fields: dict[str, float]) -> int:
+    """More than a job can use on one thread before the grader stops it."""
+    return int(4 * (fields["setup_seconds"] + 2 * (fields["seconds"] + 1) * fields["cases"])) + 10
+
+
+def main() -> None:
+    """Run as a process of its own; the arguments are the control socket and a JSON list of layers."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    confinement = Confinement(tuple(json.loads(sys.argv[2])))
+    for name in PRELOAD:
+        importlib.import_module(name)
+    import torch
+
+    torch.set_num_threads(1)
+    confinement.enter()
+    isolation.quieten({control.fileno(), *confinement.inherited})
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    control.send(b"ready")
+    ForkServer(control, confinement).serve()
+
+
+if __name__ == "__main__":
+    main()

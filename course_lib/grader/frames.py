@@ -1,0 +1,64 @@
+"""Frames on a stream socket: a length, then so many bytes, read with a deadline and a cap."""
+
+from __future__ import annotations
+
+import socket
+from time import monotonic
+
+from course_lib.grader.wire_limits import WireError
+
+_LENGTH = 4
+
+
+class TimeIsUp(Exception):
+    """The deadline passed before a whole frame had come."""
+
+
+def send_frame(stream: socket.socket, payload: bytes) -> None:
+    """Send one frame."""
+    stream.sendall(len(payload).to_bytes(_LENGTH, "big") + payload)
+
+
+def read_frame(stream: socket.socket, max_bytes: int, deadline: float | None = None) -> bytes | None:
+    """The next frame; None where the other side has closed the stream between two frames.
+
+    Args:
+        stream: what to read from.
+        max_bytes: a longer frame is not read.
+        deadline: by `time.monotonic`; None waits for ever.
+
+    Raises:
+        WireError: too long a frame, or one that breaks off.
+        TimeIsUp: the deadline passed first.
+    """
+    head = _read(stream, _LENGTH, deadline)
+    if not head:
+        return None
+    length = int.from_bytes(head, "big")
+    if len(head) < _LENGTH or length > max_bytes:
+        raise WireError("a frame that is cut off or too long")
+    payload = _read(stream, length, deadline)
+    if len(payload) < length:
+        raise WireError("a frame that is cut off")
+    return payload
+
+
+def _read(stream: socket.socket, n_bytes: int, deadline: float | None) -> bytes:
+    """So many bytes, or fewer where the stream ends."""
+    parts, missing = [], n_bytes
+    while missing:
+        left = None if deadline is None else deadline - monotonic()
+        if left is not None and left <= 0:
+            raise TimeIsUp
+        stream.settimeout(left)
+        try:
+            part = stream.recv(min(missing, 1 << 20))
+        except TimeoutError:
+            raise TimeIsUp from None
+        except ConnectionError:
+            part = b""
+        if not part:
+            break
+        parts.append(part)
+        missing -= len(part)
+    return b"".join(parts)

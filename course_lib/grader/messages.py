@@ -1,0 +1,135 @@
+"""What grader and worker say to each other: a job one way; the other way how far it is, outcomes, or what failed.
+
+The grader takes nothing in a message for granted: `read_note` makes plain fields of it or refuses it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from course_lib.grader.wire import Limits, WireError, decode, encode
+from course_lib.grading.run import Failure, Outcome
+
+LIMITS = Limits()
+_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}")
+_FIELDS = {
+    "attempted": bool,
+    "kind": str,
+    "message": str,
+    "line_number": int | None,
+    "line": str,
+    "limit": float | int | None,
+    "loop": str,
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One exercise of one submission.
+
+    Attributes:
+        cells: code to run first, in order: our own set-up, then the learner's cells.
+        function: name of the answer.
+        cases: what `wire.encode` made of the inputs by name, one for each case.
+        seconds: one call may take this long.
+        setup_seconds: the cells may take this long.
+        memory: bytes that the worker may use.
+    """
+
+    cells: tuple[str, ...]
+    function: str
+    cases: tuple[bytes, ...]
+    seconds: float | int
+    setup_seconds: float | int = 20.0
+    memory: int = 2 << 30
+
+
+@dataclass(frozen=True)
+class Note:
+    """One message of a worker: its kind, and an outcome or a text."""
+
+    kind: str
+    outcome: Outcome | None = None
+    text: str = ""
+
+
+def job_header(job: Job) -> bytes:
+    """Everything of a job but its cases."""
+    fields = {"cells": job.cells, "function": job.function, "cases": len(job.cases)}
+    times = {"seconds": job.seconds, "setup_seconds": job.setup_seconds, "memory": job.memory}
+    return json.dumps(fields | times).encode()
+
+
+def confined() -> bytes:
+    """The worker has given up its rights; only after this does it run anything of a learner's."""
+    return encode({"kind": "confined"})
+
+
+def ready() -> bytes:
+    """The cells have run, and the answer is a function."""
+    return encode({"kind": "ready"})
+
+
+def broken(text: str) -> bytes:
+    """A cell failed, or there is no function."""
+    return encode({"kind": "error", "text": text})
+
+
+def finished(outcome: Outcome) -> bytes:
+    """What one call gave."""
+    failure = asdict(outcome.failure) if outcome.failure else None
+    return encode(
+        {"kind": "outcome", "mutated": list(outcome.mutated), "failure": failure, "value": outcome.value},
+    )
+
+
+def read_note(data: bytes, names: Collection[str], seconds: float | int) -> Note:
+    """The message, in plain fields.
+
+    Args:
+        data: what the worker sent.
+        names: of the inputs, which an outcome may call changed.
+        seconds: the only limit that a failure may name.
+
+    Raises:
+        WireError: it is no such message.
+    """
+    message = decode(data, LIMITS)
+    kind = message.get("kind") if type(message) is dict else None
+    if kind in ("confined", "ready") and len(message) == 1:
+        return Note(kind)
+    if kind == "error" and message.keys() == {"kind", "text"} and type(message["text"]) is str:
+        return Note("error", text=without_addresses(message["text"]))
+    if kind == "outcome" and message.keys() == {"kind", "mutated", "failure", "value"}:
+        return Note("outcome", _outcome(message, names, seconds))
+    raise WireError("an unknown message")
+
+
+def _outcome(message: dict[str, Any], names: Collection[str], seconds: float | int) -> Outcome:
+    mutated = message["mutated"]
+    if type(mutated) is not list or not all(type(name) is str for name in mutated):
+        raise WireError("changed inputs must be a list of names")
+    changed = tuple(name for name in names if name in mutated)
+    if message["failure"] is None:
+        return Outcome(message["value"], None, changed)
+    return Outcome(None, _failure(message["failure"], seconds), changed)
+
+
+def _failure(fields: Any, seconds: float | int) -> Failure:
+    if type(fields) is not dict or fields.keys() != _FIELDS.keys():
+        raise WireError("a failure must have its own fields")
+    if not all(isinstance(fields[name], kind) for name, kind in _FIELDS.items()):
+        raise WireError("a field of a failure is of the wrong kind")
+    late = fields["limit"] is not None
+    loop = fields["loop"] if fields["loop"] in ("for", "while") else ""
+    texts = {name: without_addresses(fields[name]) for name in ("kind", "message", "line")}
+    return Failure(**{**fields, **texts, "limit": seconds if late else None, "loop": loop})
+
+
+def without_addresses(text: str) -> str:
+    """The text with places in memory left out: they change from run to run."""
+    return _ADDRESS.sub("0x...", text)

@@ -1,0 +1,185 @@
+"""Runs jobs in workers of a warm fork server. The grader's own clock decides, and everything left is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+
+from course_lib.grader import isolation as isolation_module
+from course_lib.grader.conversation import Conversation, NoWorker, Reply
+from course_lib.grader.forkserver import START
+from course_lib.grader.messages import LIMITS, Job
+
+__all__ = ["Job", "Reply", "Server"]
+
+START_SECONDS = 120.0  # for the fork server to import everything
+LEAVE_SECONDS = 0.3  # for a worker that closed its stream to be gone by itself
+END_SECONDS = 2.0  # for a killed worker to be gone
+
+
+class Server:
+    """A fork server and the jobs that run in it. Use it in a `with` statement; `run` may be called by many threads.
+
+    Args of the constructor:
+        isolation: a level of `isolation.LEVELS`, or "best"; what this machine does not give is left out.
+        parallel: how many jobs may run at a time.
+
+    Attributes:
+        layers: the layers of isolation that are on.
+    """
+
+    def __init__(self, isolation: str = "best", parallel: int = 1) -> None:
+        if not 1 <= parallel <= isolation_module.SLOTS:
+            raise ValueError(f"parallel must be 1 to {isolation_module.SLOTS}, got {parallel}")
+        self._level, self._slots = isolation, threading.BoundedSemaphore(parallel)
+        self.layers: tuple[str, ...] = ()
+        self._lock = threading.Lock()
+        self._process: _Process | None = None
+        self._was_dumpable: int | None = None
+        self._problem = ""
+
+    def __enter__(self) -> Server:
+        if not isolation_module.LINUX:
+            raise OSError(f"grading needs Linux, which {sys.platform} is not: use a Linux machine or a container")
+        self.layers = isolation_module.layers_of(self._level)
+        self._process = _Process(self.layers)
+        self._was_dumpable = isolation_module.hide_memory() if self.layers else None
+        return self
+
+    def __exit__(self, *error: type[BaseException] | BaseException | TracebackType | None) -> None:
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+        if self._was_dumpable is not None:
+            isolation_module.show_memory(self._was_dumpable)
+
+    def run(self, job: Job) -> Reply:
+        """Do a job; blocks until it is done and nothing of it is left. Never raises because of the job."""
+        with self._slots:
+            started = monotonic()
+            reply = self._try(job, self._living()) or self._try(job, self._living())
+            reply = reply or Reply("grader_error", (), self._problem[: LIMITS.max_text])
+            return replace(reply, seconds=monotonic() - started)
+
+    def _try(self, job: Job, process: _Process) -> Reply | None:
+        """One try; None, and a new fork server, where that one was at fault."""
+        try:
+            return _run(job, process)
+        except OSError as error:
+            self._problem = str(error)
+        with contextlib.suppress(OSError):
+            self._replace(process)
+        return None
+
+    def _living(self) -> _Process:
+        with self._lock:
+            if self._process is None:
+                raise ValueError("the server is not running: use it in a `with` statement")
+            return self._process
+
+    def _replace(self, dead: _Process) -> None:
+        with self._lock:
+            if self._process is dead:
+                dead.close()
+                self._process = _Process(self.layers)
+
+
+class _Process:
+    """The fork server's process, and the socket on which it is asked for workers."""
+
+    def __init__(self, layers: tuple[str, ...]) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            theirs.set_inheritable(True)
+            self._popen = subprocess.Popen(
+                [sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno()), json.dumps(layers)],
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+            )
+        self._control.settimeout(START_SECONDS)
+        try:
+            started = self._control.recv(len(b"ready"))
+        except OSError:
+            started = b""
+        if not started:
+            self.close()
+            raise NoWorker("the fork server does not start")
+
+    def start_worker(self) -> tuple[socket.socket, socket.socket]:
+        """A new worker: the stream to it, and the socket that tells of its end."""
+        pairs = socket.socketpair(), socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with pairs[0][1] as stream, pairs[1][1] as status:
+            socket.send_fds(self._control, [START], [stream.fileno(), status.fileno()])
+        return pairs[0][0], pairs[1][0]
+
+    def close(self) -> None:
+        """End it, and with it all of its workers."""
+        self._control.close()
+        try:
+            self._popen.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+
+
+_HERE = Path(__file__).resolve().parents[2]
+_PROGRAM = (  # an interrupt from the keyboard goes to all; the grader decides what becomes of it
+    "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    f"sys.path.insert(0, {str(_HERE)!r}); from course_lib.grader.forkserver import main; main()"
+)
+
+
+def _environment() -> dict[str, str]:
+    """All that a worker sees of the environment."""
+    fixed = {
+        "PATH": os.defpath,
+        "LANG": "C.UTF-8",
+        "HOME": "/nonexistent",
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "COURSE_STATIC": "1",
+    }
+    return fixed
+
+
+def _run(job: Job, process: _Process) -> Reply:
+    """One try."""
+    stream, status = process.start_worker()
+    with stream, status:
+        conversation = Conversation(job, stream)
+        conversation.hold()
+        code = _end_within(status, LEAVE_SECONDS) if conversation.left else None
+        by_itself = code is not None
+        if not by_itself:
+            status.shutdown(socket.SHUT_WR)  # whatever it still does, it is killed now
+            code = _end_within(status, END_SECONDS)
+        if code is None:
+            raise NoWorker("a worker does not end")
+        return conversation.reply(code, by_itself)
+
+
+def _end_within(status: socket.socket, seconds: float) -> int | None:
+    """The exit status of a worker when it, and all that it started, is gone; None when it is still there."""
+    status.settimeout(seconds)
+    try:
+        news = status.recv(1024)
+    except TimeoutError:
+        return None
+    if not news:
+        raise NoWorker("the fork server ended")
+    fields = json.loads(news)
+    if "exit" not in fields:
+        raise NoWorker(fields["failed"])
+    return fields["exit"]

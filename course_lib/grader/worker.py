@@ -1,0 +1,75 @@
+"""The untrusted side: runs a learner's cells, calls the answer on every case, and sends what came out.
+
+Whatever happens here, the grader believes nothing but that these are the values which a submission gave.
+"""
+
+from __future__ import annotations
+
+import json
+import linecache
+import socket
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from course_lib.grader import messages
+from course_lib.grader.frames import read_frame, send_frame
+from course_lib.grader.wire import decode
+from course_lib.grading import values
+from course_lib.grading.run import failure_of, run
+
+MAX_JOB = 1 << 30
+
+
+class _Broken(Exception):
+    """A cell failed, or there is no function to call."""
+
+
+def read_job(stream: socket.socket) -> tuple[dict[str, Any], list[bytes]]:
+    """The job's fields and its encoded cases."""
+    fields = json.loads(read_frame(stream, MAX_JOB))
+    return fields, [read_frame(stream, MAX_JOB) for _ in range(fields["cases"])]
+
+
+def work(stream: socket.socket, fields: dict[str, Any], cases: list[bytes]) -> None:
+    """Do a job, and send what comes of it as soon as it is there."""
+    inputs = [decode(case) for case in cases]  # before a learner's cell can change how tensors are made
+    try:
+        answer = _run_cells(fields["cells"], fields["function"])
+    except _Broken as error:
+        send_frame(stream, messages.broken(str(error)))
+        return
+    send_frame(stream, messages.ready())
+    for case in inputs:
+        for seed in (1, 2):
+            outcome = run(answer, case, seed=seed, seconds=fields["seconds"])
+            send_frame(stream, messages.finished(outcome))
+            if outcome.failure and outcome.failure.limit is not None:
+                return  # nobody waits for the others
+
+
+def _run_cells(cells: list[str], function: str) -> Callable[..., Any]:
+    main = ModuleType("__main__")
+    sys.modules["__main__"] = main  # where dataclasses and the like look for the module of a class
+    for number, code in enumerate(cells, start=1):
+        name = f"<cell {number}>"
+        linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
+        try:
+            exec(compile(code, name, "exec", dont_inherit=True), vars(main))
+        except BaseException as error:  # SystemExit, and whatever else a learner's cell raises
+            raise _Broken(_what_failed(error)) from None
+    answer = vars(main).get(function)
+    if answer is None:
+        raise _Broken(f"The cells define no function `{function}`.")
+    if not callable(answer):
+        raise _Broken(f"`{function}` is {values.describe(answer)}; wanted is a function.")
+    return answer
+
+
+def _what_failed(error: BaseException) -> str:
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} (line {error.lineno})"
+    failure = failure_of(error)
+    where = f" (line {failure.line_number}: {failure.line})" if failure.line_number else ""
+    return f"{failure.kind}: {failure.message}{where}"

@@ -1,0 +1,476 @@
+"""Jobs run in workers that may do anything: the reply is right or says what happened, in time, and nothing is left."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import signal
+import socket
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import monotonic, sleep
+
+import numpy as np
+import pytest
+import torch
+
+from course_lib.grader import conversation, messages, server, wire
+from course_lib.grader.frames import send_frame
+from course_lib.grader.server import Job, Server
+from course_lib.grading import values
+from course_lib.grading.run import run
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="grading needs Linux")
+
+SECONDS = 0.4
+CASE = {"x": torch.arange(6.0).reshape(2, 3), "n": 2}
+SETUP = "import math\nimport torch\nfrom torch import Tensor\n"
+
+
+@pytest.fixture(scope="module")
+def grader():
+    with Server("best", parallel=4) as running:
+        yield running
+
+
+def job(code: str, cases=(CASE,), **options) -> Job:
+    options = {"seconds": SECONDS, "setup_seconds": 1.0} | options
+    return Job((SETUP, code), "answer", tuple(wire.encode(case) for case in cases), **options)
+
+
+def body(text: str) -> str:
+    return "def answer(x, n):\n" + "".join(f"    {line}\n" for line in text.splitlines())
+
+
+def children(pid: int) -> set[int]:
+    """All processes below one, as the kernel has them now."""
+    found, parents = {pid}, {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            parents[int(folder.name)] = int(fields[1])
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {pid}
+
+
+# What honest answers give
+
+
+def test_a_value_comes_back_for_every_case(grader):
+    cases = [CASE | {"n": n} for n in range(3)]
+    reply = grader.run(job(body("return x * n"), cases))
+    assert reply.state == "ok" and len(reply.outcomes) == 3
+    for case, pair in zip(cases, reply.outcomes, strict=True):
+        assert all(torch.equal(outcome.value, case["x"] * case["n"]) for outcome in pair)
+
+
+@pytest.mark.parametrize(
+    "code",
+    {
+        "an error": body("y = x + 1\nreturn y @ torch.ones(5)"),
+        "an error in a helper": "def helper(x):\n    return x.nothing\n\n\n" + body("return helper(x)"),
+        "an error of its own": body("raise ValueError('no ' * 400)"),
+        "a stub": body('"""Say what."""\n...'),
+        "a stub that raises": body("raise NotImplementedError"),
+        "a stub after given lines": body("y = x + 1\npass"),
+        "a forgotten return": body("y = x + 1"),
+        "a changed input": body("x += 1\nreturn x"),
+        "it exits": body("raise SystemExit(3)"),
+        "random": body("return torch.rand(3) + x"),
+        "gradients": body("return (x * torch.ones(3, requires_grad=True)).sum()"),
+    }.items(),
+    ids=lambda pair: pair[0],
+)
+def test_the_outcome_is_that_of_the_check_in_the_notebook(grader, code):
+    """The same function, run here by what `check` uses."""
+    reply = grader.run(job(code[1]))
+    assert reply.state == "ok"
+    name = "<cell 2>"
+    linecache.cache[name] = (len(code[1]), None, code[1].splitlines(keepends=True), name)
+    namespace = {"torch": torch}
+    exec(compile(code[1], name, "exec"), namespace)
+    for seed, outcome in zip((1, 2), reply.outcomes[0], strict=True):
+        wanted = run(namespace["answer"], CASE, seed=seed)
+        assert (outcome.failure, outcome.mutated) == (wanted.failure, wanted.mutated)
+        assert values.same(wanted.value, outcome.value)
+
+
+KINDS = {
+    "None": "return None",
+    "a bool": "return True",
+    "a whole number": "return 3",
+    "a huge number": "return 10**400",
+    "a float": "return 0.1",
+    "nan": "return float('nan')",
+    "a text": "return 'text'",
+    "a tuple": "return x, x + 1",
+    "a list": "return [x, 1.5, None]",
+    "a tensor without axes": "return x.sum()",
+    "a half tensor": "return x.half()",
+    "a complex tensor": "return torch.complex(x, x)",
+    "a bool tensor": "return x > 2",
+    "an empty tensor": "return x[:0]",
+    "a transposed tensor": "return x.T",
+    "a conjugated tensor": "return torch.complex(x, x).conj()",
+    "an array": "import numpy\nreturn numpy.ones((2, 3), dtype='float32')",
+    "a number of numpy": "import numpy\nreturn numpy.float64(3)",
+    "a parameter": "return torch.nn.Parameter(x)",
+    "a meta tensor": "return x.to('meta')",
+    "a sparse tensor": "return x.to_sparse()",
+    "a layer": "return torch.nn.Linear(2, 3)",
+    "a model": "from course_lib import model as m\nreturn m.Transformer(m.ModelConfig(1, 2, 8, 4, 10, 6))",
+    "a dict": "return {'a': x, 1: 2}",
+    "a set": "return {1, 2}",
+    "bytes": "return b'123'",
+    "a function": "return len",
+    "a generator": "return (one for one in x)",
+    "torch's own tuple": "return x.max(dim=0)",
+    "deep lists": "y = x\nfor _ in range(6): y = [y]\nreturn y",
+    "unsigned": "return x.to(torch.uint16)",
+    "ellipsis": "return ...",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_result_of_any_kind_describes_itself_as_where_it_was(grader, kind):
+    reply = grader.run(job(body(KINDS[kind])))
+    assert reply.state == "ok", reply
+    namespace = {"torch": torch}
+    exec(body(KINDS[kind]), namespace)
+    wanted, got = namespace["answer"](**CASE), reply.outcomes[0][0].value
+    assert values.describe(got) == values.describe(wanted)
+    for expected in (torch.zeros(2, 3), 1.5, (torch.zeros(2, 3), torch.zeros(2, 3))):
+        assert values.mismatch(expected, got) == values.mismatch(expected, wanted)
+
+
+@pytest.mark.parametrize("code", ["list(range(5000))", "x.to(torch.float8_e5m2)", "x.to_sparse_csr()", "3j"])
+def test_what_cannot_be_sent_is_still_described(grader, code):
+    got = grader.run(job(body(f"return {code}"))).outcomes[0][0].value
+    assert type(got) is values.Opaque
+    assert got.text == values.describe(eval(code, {"torch": torch, "x": CASE["x"]}))
+
+
+IMPOSTORS = {
+    "equal to all": "class E:\n    def __eq__(self, other): return True\nreturn E()",
+    "a subclass": "class T(torch.Tensor): pass\nreturn x.as_subclass(T)",
+    "a subclass that answers everything": (
+        "class T(torch.Tensor):\n"
+        "    @classmethod\n"
+        "    def __torch_function__(cls, *args, **kwargs): return True\n"
+        "return x.as_subclass(T)"
+    ),
+    "it says that it is a tensor": "class E:\n    __class__ = torch.Tensor\n    shape = x.shape\nreturn E()",
+    "a list that is none": "class L(list):\n    def __iter__(self): return iter([x, x])\nreturn L()",
+    "a number that is none": "class F(float):\n    def __sub__(self, other): return 0.0\nreturn F(1)",
+    "an evil name": "class E: pass\nE.__name__ = '<script>' + chr(27) + 'x' * 9999\nreturn E()",
+    "it cannot be asked": (
+        "class M(type):\n    __name__ = property(lambda cls: 1 / 0)\nclass E(metaclass=M): pass\nreturn E()"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", IMPOSTORS)
+def test_an_impostor_is_equal_to_nothing(grader, kind):
+    reply = grader.run(job(body(IMPOSTORS[kind])))
+    got = reply.outcomes[0][0].value
+    assert type(got) is values.Opaque and len(got.text) <= 500 and got.text.isprintable()
+    for expected in (CASE["x"], 1.0, (CASE["x"], CASE["x"])):
+        assert values.mismatch(expected, got)
+
+
+HARMLESS = {
+    "two threads": "torch.set_num_threads(2)\nbig = torch.rand(300, 300)\nfor _ in range(3): big = big @ big / 300\n",
+    "threads of Python": "import threading\nt = threading.Thread(target=lambda: x + 1)\nt.start(); t.join()\n",
+    "warnings": "import warnings, sys\nfor _ in range(99): warnings.warn('careful')\nsys.stderr.write('x' * 99999)\n",
+    "prints": "print('x' * 9_999_999)\n",
+    "input from nowhere": "import sys\nsys.stdin.read()\n",
+    "late imports": "import statistics, wave, numpy, pandas, einops, torch.nn.functional, unittest, fractions\n",
+    "no such package": "try:\n    import scipy\nexcept ImportError: pass\n",
+    "silence": "import os, contextlib\nwith open(os.devnull, 'w') as f, contextlib.redirect_stdout(f): print(1)\n",
+    "linear algebra": "torch.linalg.svd(torch.rand(9, 9)); torch.linalg.eigvals(torch.rand(9, 9)); torch.fft.fft(x)\n",
+    "convolution": "torch.nn.functional.conv1d(torch.rand(1, 3, 50), torch.rand(3, 3, 3))\n",
+    "autograd": "w = torch.ones(3, requires_grad=True); (x * w).sum().backward()\n",
+    "a model": "from course_lib import model as m\nm.Transformer(m.ModelConfig())(torch.tensor([[1, 2]]))\n",
+    "the lexicon": "from course_lib.fuzzy import load_lexicon\nload_lexicon()\n",
+    "another dtype for all": "torch.set_default_dtype(torch.float64)\n",
+}
+
+
+@pytest.mark.parametrize("code", HARMLESS)
+def test_honest_code_gets_its_result(grader, code):
+    reply = grader.run(job(body(HARMLESS[code] + "return x + 1"), seconds=10.0))
+    assert reply.state == "ok"
+    assert [outcome.failure for outcome in reply.outcomes[0]] == [None, None]
+    assert torch.equal(reply.outcomes[0][1].value, CASE["x"] + 1)
+
+
+def test_a_class_of_a_cell_may_be_a_dataclass(grader):
+    code = (
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass P:\n    a: Tensor\n"
+    )
+    assert grader.run(job(code + body("return P(x).a"))).state == "ok"
+
+
+# What failing cells give
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("a = 1\nb = a / 0", "ZeroDivisionError: division by zero (line 2: b = a / 0)"),
+        ("def answer(:", "SyntaxError: invalid syntax (line 1)"),
+        ("raise SystemExit", "SystemExit:  (line 1: raise SystemExit)"),
+        ("other = 1", "The cells define no function `answer`."),
+        ("answer = [1, 2]", "`answer` is a list of 2 (an int, an int); wanted is a function."),
+        ("raise ValueError(f'{object()}')", "ValueError: <object object at 0x...> (line 1"),
+    ],
+)
+def test_a_cell_that_fails_is_an_error_with_its_line(grader, code, message):
+    reply = grader.run(job(code))
+    assert (reply.state, reply.outcomes) == ("error", ()) and reply.message.startswith(message)
+
+
+# What hostile code gives: the state, and how long it may take beyond the limit of a call
+
+ENDLESS = {
+    "a loop": "while True: pass",
+    "a loop that catches all": "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
+    "a loop in C": "import itertools\nall(itertools.repeat(1))",
+    "a long product": "10 ** 10 ** 9",
+    "blocked signals": "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))\nwhile True: pass",
+    "ignored signals": (
+        "import signal\nfor n in range(1, 65):\n    try: signal.signal(n, signal.SIG_IGN)\n    except Exception: pass\n"
+        "while True: pass"
+    ),
+    "asleep": "import time\ntime.sleep(1000)",
+    "an endless lock": "import threading\na = threading.Lock()\na.acquire(); a.acquire()",
+    "a flood of output": "import os\nwhile True: os.write(1, b'x' * 65536)",
+    "threads that stay": (
+        "import threading\nthreading.Thread(target=lambda: [None for _ in iter(int, 1)]).start()\nwhile 1: pass"
+    ),
+    "a regular expression": "import re\nre.match('(a|a)*b', 'a' * 60)",
+}
+DEADLY = {
+    "it exits": "import os\nos._exit(0)",
+    "it dies": "import ctypes\nctypes.string_at(0)",
+    "it aborts": "import os\nos.abort()",
+    "it closes everything": "import os\nos.closerange(0, 999)",
+    "garbage on every descriptor": (
+        "import os\nfor fd in range(3, 99):\n    try: os.write(fd, b'garbage' * 999)\n    except OSError: pass"
+    ),
+    "a huge frame": (
+        "import os\nfor fd in range(3, 99):\n    try: os.write(fd, b'\\xff' * 99)\n    except OSError: pass"
+    ),
+}
+BOMBS = {
+    "a long list": "return [0] * (1 << 28)",
+    "tensors": "y = []\nwhile True: y.append(torch.empty(1 << 26))",
+    "one huge tensor": "return torch.ones(1 << 34)",
+}
+
+
+def hostile(grader: Server, code: str, **options) -> str:
+    """The state; and checks that the next job on the same server is all right."""
+    started = monotonic()
+    reply = grader.run(job(body(code), **options))
+    assert monotonic() - started < SECONDS + 2 + 0.5  # the half second: the start, on a busy machine
+    assert not any(pair[0].value is not None for pair in reply.outcomes)
+    return reply.state
+
+
+@pytest.mark.parametrize("code", ENDLESS)
+def test_nothing_goes_on_beyond_its_limit(grader, code):
+    assert hostile(grader, ENDLESS[code]) == "timeout"
+
+
+@pytest.mark.parametrize("code", DEADLY)
+def test_a_worker_that_dies_is_a_crash(grader, code):
+    assert hostile(grader, DEADLY[code]) == "crashed"
+
+
+@pytest.mark.parametrize("code", BOMBS)
+def test_too_much_memory_is_said_to_be_that(grader, code):
+    assert hostile(grader, BOMBS[code], memory=1 << 30, seconds=1.0) == "oom"
+
+
+def test_endless_cells_are_stopped_too(grader):
+    reply = grader.run(job("while True:\n    try:\n        while True: pass\n    except BaseException: pass"))
+    assert (reply.state, reply.outcomes) == ("timeout", ()) and "cells" in reply.message
+
+
+def test_a_slow_case_ends_the_job_and_keeps_what_was_finished(grader):
+    cases = [CASE | {"n": n} for n in (1, 2, 3)]
+    reply = grader.run(job(body("while n == 2: pass\nreturn x"), cases))
+    assert reply.state == "timeout" and len(reply.outcomes) == 2
+    assert torch.equal(reply.outcomes[0][1].value, CASE["x"])
+    failure = reply.outcomes[1][0].failure
+    assert (failure.limit, failure.line, failure.loop) == (SECONDS, "while n == 2: pass", "while")
+
+
+FORGED = {  # a worker that speaks for itself, with the library that it finds
+    "an answer": "finished(Outcome(3.0)), finished(Outcome(3.0))",
+    "ready twice": "ready()",
+    "an error after ready": "broken('the grader is broken')",
+    "unknown names": "finished(Outcome(None, None, ('zzz', '<b>'))), finished(Outcome(None, None, ('zzz',)))",
+}
+
+
+@pytest.mark.parametrize("kind", FORGED)
+def test_who_hijacks_the_channel_can_only_answer(grader, kind):
+    code = (
+        "import gc, os, socket\n"
+        "from course_lib.grader.messages import Outcome, broken, finished, ready\n"
+        "from course_lib.grader.frames import send_frame\n"
+        "stream = next(one for one in gc.get_objects() if type(one) is socket.socket)\n"
+        f"for message in ({FORGED[kind]},): send_frame(stream, message)\n"
+        "os._exit(0)"
+    )
+    reply = grader.run(job(body(code)))
+    if kind == "an answer":
+        assert reply.state == "ok" and reply.outcomes[0][0].value == 3.0  # a wrong one, which judging will see
+    elif kind == "unknown names":
+        assert reply.outcomes[0][0].mutated == ()
+    else:
+        assert reply.state == "crashed" and "broken" not in reply.message
+
+
+def test_a_forged_failure_is_made_of_plain_fields():
+    fields = {"attempted": True, "kind": "E\x1b[31m", "message": "at 0x7f0011223344 " + "x" * 999, "line_number": 3}
+    fields |= {"line": "", "limit": 1e9, "loop": "<b>"}
+    note = messages.read_note(
+        wire.encode({"kind": "outcome", "mutated": ["n", "x"], "failure": fields, "value": 1}), ["x", "n"], 5.0
+    )
+    failure = note.outcome.failure
+    assert note.outcome.mutated == ("x", "n") and note.outcome.value is None
+    assert (failure.limit, failure.loop, failure.kind) == (5.0, "", "E[31m")
+    assert failure.message.startswith("at 0x... x") and len(failure.message) <= 500
+    for change in ({"limit": "5"}, {"attempted": 1}, {"line_number": 2.5}, {"kind": None}, {"score": 5}):
+        forged = {"kind": "outcome", "mutated": [], "failure": fields | change, "value": 1}
+        with pytest.raises(wire.WireError):
+            messages.read_note(wire.encode(forged), ["x"], 5.0)
+
+
+# Nothing is left
+
+
+def test_many_jobs_leave_no_process_no_file_and_no_memory_behind(grader):
+    def used() -> tuple[set[int], int, int]:
+        below = children(os.getpid())
+        pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in below]
+        return below, len(os.listdir("/proc/self/fd")), max(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    codes = ["return x", "1 / 0", "import os\nos._exit(1)", "import threading\nreturn [x] * 99"]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda code: grader.run(job(body(code))), codes * 3))
+        before = used()
+        list(pool.map(lambda code: grader.run(job(body(code))), codes * 47))
+        after = used()
+    assert after[:2] == before[:2] and after[2] < before[2] + (2 << 20)
+
+
+def test_a_dead_fork_server_is_replaced(grader):
+    others = children(os.getpid()) - {grader._process._popen.pid}
+    os.kill(grader._process._popen.pid, signal.SIGKILL)
+    assert grader.run(job(body("return x"))).state == "ok"
+    assert not any(Path(f"/proc/{pid}").exists() for pid in others)
+
+
+DAEMON = """
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        for _ in range(20):
+            if os.fork() == 0: break
+        time.sleep(60)
+    os._exit(0)
+time.sleep(0.1)
+return x
+"""
+
+
+@pytest.fixture(scope="module")
+def unprotected():
+    """A worker may start processes and signal all others of the same user."""
+    with Server("none") as running:
+        yield running
+
+
+def test_children_of_a_worker_die_with_it(unprotected):
+    before = children(os.getpid())
+    assert unprotected.run(job(body(DAEMON.strip()), seconds=5.0)).state == "ok"
+    assert children(os.getpid()) == before
+
+
+def test_a_worker_that_is_stopped_or_killed(unprotected):
+    stop, kill = ("import os, signal\nos.kill(os.getpid(), signal.SIG" + name for name in ("STOP)", "KILL)"))
+    assert hostile(unprotected, stop) == "timeout"
+    assert hostile(unprotected, kill) == "oom"  # as when the kernel kills it
+
+
+def test_a_stopped_fork_server_is_replaced(unprotected, monkeypatch):
+    monkeypatch.setattr(server, "END_SECONDS", 0.5)
+    reply = unprotected.run(job("import os, signal\nos.kill(os.getppid(), signal.SIGSTOP)\n" + body("return x")))
+    assert reply.state == "grader_error"
+    assert unprotected.run(job(body("return x"))).state == "ok"
+
+
+def test_a_worker_that_cannot_be_confined_is_our_own_fault():
+    ours, theirs = socket.socketpair()
+    with ours:
+        talk = conversation.Conversation(job(body("return x")), ours)
+        send_frame(theirs, messages.broken("it never said that it was confined"))
+        theirs.close()
+        talk.hold()
+        with pytest.raises(conversation.NoWorker, match="before its job began"):
+            talk.reply(1, by_itself=True)
+
+
+def test_jobs_of_several_threads_do_not_mix(grader):
+    def one(number: int) -> bool:
+        reply = grader.run(job(body(f"import time\ntime.sleep(0.02)\nreturn x + {number}")))
+        return torch.equal(reply.outcomes[0][0].value, CASE["x"] + number)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(one, range(24)))
+    assert threading.active_count() < 50
+
+
+def test_the_grader_is_what_it_was_before():
+    before = (
+        os.getcwd(),
+        dict(os.environ),
+        signal.getsignal(signal.SIGALRM),
+        Path("/proc/self/coredump_filter").exists(),
+    )
+    from course_lib.grader import kernel
+
+    dumpable = kernel.prctl(kernel.PR_GET_DUMPABLE)
+    with Server("limits") as running:
+        assert kernel.prctl(kernel.PR_GET_DUMPABLE) == 0
+        running.run(job(body("return x")))
+    assert kernel.prctl(kernel.PR_GET_DUMPABLE) == dumpable
+    assert before[:3] == (os.getcwd(), dict(os.environ), signal.getsignal(signal.SIGALRM))
+
+
+@pytest.mark.parametrize("wrong", [{"isolation": "strong"}, {"parallel": 0}])
+def test_wrong_arguments_are_named(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))), Server(**wrong):
+        pass
+
+
+def test_a_server_that_does_not_run_says_so():
+    with pytest.raises(ValueError, match="with"):
+        Server().run(job(body("return x")))
+
+
+def test_numbers_of_numpy_keep_their_type(grader):
+    got = grader.run(job(body("import numpy\nreturn numpy.float32(1.5), numpy.arange(3)[::2]"))).outcomes[0][0].value
+    assert type(got[0]) is np.float32 and np.array_equal(got[1], [0, 2])
+    sleep(0)
