@@ -142,7 +142,7 @@ def _lines(data: pd.DataFrame, names: dict[str, str], group: Sequence[View], cap
     """For lines and points: a column a line, at some places along the x axis."""
     encoding = next((view.encoding for view in group if view.mark in ("line", "point", "circle", "area")), {})
     x, y = (str(encoding.get(channel, {}).get("field")) for channel in ("x", "y"))
-    if x == y or not {x, y} <= set(data.columns):
+    if x == y or not {x, y} <= set(data.columns) or not pd.api.types.is_numeric_dtype(data[y]):
         return None
     by = [name for name in data.columns if name not in (x, y) and not data[name].is_unique][:2]
     lines = data.pivot_table(index=x, columns=by, values=y, aggfunc="mean", sort=False) if by else None

@@ -64,6 +64,13 @@ def test_many_rows_are_thinned_and_the_note_says_so():
     assert spread(list("abc"), 5) == ["a", "b", "c"] and spread(range(11), 3) == [0, 5, 10]
 
 
+def test_points_at_heights_with_names_are_listed_as_they_are():
+    names = [{"score": i / 40, "kind": "KQV"[i % 3], "head": f"0.{i % 4}"} for i in range(40)]
+    chart = alt.Chart(pd.DataFrame(names)).mark_point().encode(x="score:Q", y="kind:N", color="head:N")
+    (table,) = tables(chart.to_dict())
+    assert table.note == "24 of 40 rows" and set(table.columns) == {"score", "kind", "head"}
+
+
 def test_the_text_says_title_marks_axes_and_controls():
     assert describe(LINES.to_dict()) == "two lines. Lines: steps across, loss upwards, kind by colour."
     film = attention_film({0: PATTERN, 5: PATTERN}, WORDS, "a film").to_dict()
