@@ -232,7 +232,8 @@ def test_a_tensor_of_a_length_that_did_not_come_takes_no_memory():
 def test_what_is_too_large_or_unknown_becomes_opaque_and_says_what_it_was():
     loop = []
     loop.append(loop)
-    for value in (object(), {1}, torch.zeros(1).expand(2**40), [0] * 9999, float, (one for one in ())):
+    large = (torch.zeros(1).expand(2**40), [0] * 9999, {1 << 99999: 1})
+    for value in (object(), {1}, {(1, 2): 3}, float, (one for one in ()), *large):
         came = decode(encode(value))
         assert type(came) is Opaque and came.text == values.describe(value)[:500]
     many = [[0.5] * 100] * 100

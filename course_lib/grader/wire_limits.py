@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MAX_HEADER = 4 << 20  # bytes
+KEYS = (str, int, bool, float, type(None))  # types of the keys of a dictionary
 MAX_DIGITS = 4096  # of a whole number, in base 16
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from course_lib.adapters import CourseModel, DrawnPatterns
 from course_lib.grader import wire_models, wire_numbers
-from course_lib.grader.wire_limits import MAX_DIGITS, Limits, WireError, plain_text
+from course_lib.grader.wire_limits import KEYS, MAX_DIGITS, Limits, WireError, plain_text
 from course_lib.grading.values import Opaque, is_dense
 
 
@@ -63,7 +63,7 @@ class Reader:
 
     def _dict(self, depth: int, pairs: Any) -> dict[Any, Any]:
         values = [(self.value(key, depth + 1), self.value(part, depth + 1)) for key, part in _is(list, pairs)]
-        if not all(type(key) in (str, int, bool, float, type(None)) for key, _ in values):
+        if not all(type(key) in KEYS for key, _ in values):
             raise WireError("a key must be a text or a number")
         return dict(values)
 

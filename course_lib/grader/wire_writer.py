@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from course_lib.adapters import CourseModel, DrawnPatterns
 from course_lib.grader import wire_models, wire_numbers
-from course_lib.grader.wire_limits import MAX_DIGITS, MAX_HEADER, Limits, plain_text
+from course_lib.grader.wire_limits import KEYS, MAX_DIGITS, MAX_HEADER, Limits, plain_text
 from course_lib.grading.values import describe, is_dense, is_tensor
 
 
@@ -65,7 +65,10 @@ class Writer:
     def _dict(self, value: dict, depth: int) -> list[Any] | None:
         if 2 * len(value) > self._items_left:
             raise _TooMuch
-        return ["dict", [[self.node(key, depth + 1), self.node(part, depth + 1)] for key, part in value.items()]]
+        keys = [self.node(key, depth + 1) if type(key) in KEYS else ["opaque"] for key in value]
+        if any(key[0] == "opaque" for key in keys):
+            return None
+        return ["dict", [[key, self.node(part, depth + 1)] for key, part in zip(keys, value.values(), strict=True)]]
 
     def _tensor(self, value: Tensor, _depth: int) -> list[Any] | None:
         name, shape = wire_numbers.NAMES.get(value.dtype), list(value.shape)
