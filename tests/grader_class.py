@@ -42,7 +42,7 @@ class LocalServer:
             namespace = {"__name__": "__main__"}
             try:
                 for code in job.cells:
-                    exec(compile(code, "cell", "exec"), namespace)
+                    exec(compile(code, "cell", "exec", dont_inherit=True), namespace)
             except Exception as error:
                 return Reply("error", (), f"{failure_of(error).kind}: {error}")
             cases = [wire.decode(case) for case in job.cases]
