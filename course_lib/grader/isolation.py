@@ -85,9 +85,7 @@ class Confinement:
         if private:
             namespaces.mount_temporary(uid)
         if "uid" in self.layers:
-            os.setgroups([])
-            os.setresgid(uid, uid, uid)
-            os.setresuid(uid, uid, uid)
+            _become(uid)
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         if self.layers:
             kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
@@ -127,6 +125,12 @@ class Confinement:
                 os.kill(pid, signal.SIGKILL)
             for pid in orphans:
                 os.waitpid(pid, 0)
+
+
+def _become(uid: int) -> None:
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
 
 
 def _filter(files: bool) -> bool:
