@@ -46,7 +46,7 @@ def notebook(*cells, **more) -> bytes:
 def run(cells):
     namespace = {"__name__": "__main__"}
     for code in cells:
-        exec(compile(code, "cell", "exec"), namespace)
+        exec(compile(code, "cell", "exec", dont_inherit=True), namespace)
     return namespace
 
 
