@@ -3,6 +3,10 @@ SHELL := /bin/bash -o pipefail
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 THREADS ?= 2
+# Colab's own Python where this machine has one that runs, else ours; requirements-colab.txt fits all three.
+COLAB_PYTHON ?= $(shell for each in python3.13 python3.12; do \
+  $$each -c 'import ensurepip, venv' 2>/dev/null && echo $$each && exit; done; echo $(PYTHON))
+NEWEST_TORCH ?= $(shell grep '^torch==' requirements.txt)
 BOOK := _build/html/index.html
 PYTEST := $(BIN)/python -m pytest
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
@@ -12,7 +16,7 @@ BOOK_SOURCES := _config.yml _toc.yml references.bib $(wildcard *.md api/*.md) $(
   $(wildcard solutions/*.md) $(shell find course_lib tools benchmarks book_assets -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test check lab serve notebooks recorded lock oracle bench race browser mutants lint spelling unit run-notebooks run-alone clean
+.PHONY: help book test check lab serve notebooks recorded lock oracle bench bench-grading race browser looks mutants lint spelling unit run-alone newest colab-lock wheels offline clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -22,7 +26,7 @@ book: .venv/ready ## execute every chapter and build the book at _build/html
 	@$(MAKE) --no-print-directory $(BOOK)
 	@echo "The book: file://$(CURDIR)/$(BOOK)  (or: make serve)"
 
-test: .venv/ready lint unit $(BOOK) run-notebooks run-alone browser ## run all tests: library, tools, every notebook, the built book
+test: .venv/ready lint unit $(BOOK) run-alone browser ## run all tests: library, tools, every notebook, the built book
 	COURSE_REQUIRE_BROWSER=$${COURSE_REQUIRE_BROWSER:-0} $(PYTEST) -m book -rs tests
 
 check: ## what CI runs: build the book strictly, then all tests
@@ -51,26 +55,40 @@ bench: .venv/ready .venv-oracle/ready .venv-tl4/ready ## time the course and its
 race: .venv/ready ## time from random weights to an induction head, on a quiet machine (goes on where it was stopped)
 	$(BIN)/python -m benchmarks.race
 
+bench-grading: .venv/ready .venv-graders/ready ## time the grader beside nbgrader and otter-grader, on a quiet machine
+	$(BIN)/python -m benchmarks.grading
+
 lock: .venv/ready ## write requirements.txt from the environment in .venv
 	$(BIN)/python -m tools.lock
 
 .venv/ready: requirements.txt pyproject.toml
 .venv-oracle/ready: requirements-oracle.txt pyproject.toml
 .venv-tl4/ready: requirements-tl4.txt pyproject.toml
-.venv/ready .venv-oracle/ready .venv-tl4/ready:
+.venv-graders/ready: requirements-graders.txt pyproject.toml
+.venv/ready .venv-oracle/ready .venv-tl4/ready .venv-graders/ready:
 	$(PYTHON) -m venv $(@D) || (echo "python3 needs its venv module: on Debian, apt-get install python3-venv" && exit 1)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+.venv-colab/ready: requirements-colab.txt
+	$(COLAB_PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c $< torch
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $< # no-deps: what Colab lacks stays out
+	@touch $@
+
+colab-lock: .venv/ready ## write requirements-colab.txt from Colab's list of packages: FREEZE=pip-freeze.txt (minutes)
+	$(BIN)/python -m tools.colab_lock $(FREEZE)
+
 $(BOOK): .venv/ready $(BOOK_SOURCES)
 	$(BIN)/python -m tools.notebooks --check
 	$(BIN)/python -m tools.build_book
 
-lint: .venv/ready ## style, and notebooks that no longer fit their sources
+lint: .venv/ready ## style, notebooks that no longer fit their sources, and what would break on Colab
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m tools.notebooks --check
+	$(BIN)/python -m tools.lint_notebooks
 
 spelling: .venv/ready ## misspelt words in pages, chapters, code and drawings
 	$(BIN)/codespell
@@ -78,20 +96,36 @@ spelling: .venv/ready ## misspelt words in pages, chapters, code and drawings
 unit: .venv/ready ## tests of the library and the tools
 	$(SIDE_BY_SIDE) -m "not book" tests
 
-# COURSE_RUNS keeps finished training runs: the build of the book trains, run-notebooks and run-alone load.
-run-notebooks: $(BOOK) ## run every notebook where it is
-	COURSE_RUNS=$(CURDIR)/_build/runs $(NBMAKE) chapters
-	COURSE_STRICT=passed $(NBMAKE) solutions
-	COURSE_STRICT=not_attempted $(NBMAKE) exercises
+# COURSE_RUNS keeps finished training runs: the build of the book trains, the runs of the notebooks load.
+define run-notebooks
+	$(BIN)/python -m tools.alone .venv-$(1)
+	COURSE_RUNS=$(CURDIR)/_build/runs $(NBMAKE) --nbmake-kernel=course-$(1) _alone/chapters
+	COURSE_STRICT=passed $(NBMAKE) --nbmake-kernel=course-$(1) _alone/solutions
+	COURSE_STRICT=not_attempted $(NBMAKE) --nbmake-kernel=course-$(1) _alone/exercises
+endef
 
-run-alone: $(BOOK) ## run every notebook alone in an empty folder with only the built wheel installed, as Colab does
-	$(BIN)/python -m tools.alone
-	COURSE_RUNS=$(CURDIR)/_build/runs $(NBMAKE) --nbmake-kernel=course-alone _alone/chapters
-	COURSE_STRICT=passed $(NBMAKE) --nbmake-kernel=course-alone _alone/solutions
-	COURSE_STRICT=not_attempted $(NBMAKE) --nbmake-kernel=course-alone _alone/exercises
+run-alone: $(BOOK) .venv-colab/ready ## run every notebook alone in an empty folder, after its set-up cell, with Colab's versions
+	$(call run-notebooks,colab)
+
+newest: .venv/ready ## run every notebook with the newest version of everything (NEWEST_TORCH=torch: of torch too)
+	rm -rf .venv-newest
+	$(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check "$(NEWEST_TORCH)"
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check ipykernel .
+	.venv-newest/bin/python -m pip uninstall --quiet --yes induction-heads-course
+	$(call run-notebooks,newest)
+
+wheels: .venv/ready ## collect wheels of the course and JupyterLab in _offline/wheels, for machines without internet
+	$(BIN)/python -m tools.offline collect
+
+offline: wheels ## prove that they suffice: install and run two notebooks with the network cut (Linux)
+	$(BIN)/python -m tools.offline prove
 
 mutants: .venv/ready ## mutation testing of the measurements (an hour or more; mutmut results lists the survivors)
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run
+
+looks: $(BOOK) browser ## approve how the pages of the book look now (tests/looks), after you have looked at them
+	COURSE_APPROVE=1 COURSE_REQUIRE_BROWSER=1 $(PYTEST) -m book tests/test_book_looks.py
 
 browser: ## install Chromium for the browser tests, where this machine allows it
 	@command -v chromium chromium-browser google-chrome >/dev/null || \
@@ -99,4 +133,4 @@ browser: ## install Chromium for the browser tests, where this machine allows it
 	  echo "NO BROWSER: the tests of the built book will be skipped. Install Chromium to run them."
 
 clean: ## remove what was built, not the environment
-	rm -rf _build _alone dist mutants
+	rm -rf _build _alone _offline dist mutants

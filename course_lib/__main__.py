@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
+
+if __name__ == "__main__" and sys.argv[1:2] != ["check"] and not sys.flags.safe_path:
+    del sys.path[0]  # the current folder, which `python -m` puts first: a submitted torch.py must not be imported
+
+import argparse
 from pathlib import Path
+
+from course_lib.grader.cli import add_commands
 
 HELP = """\
 The exercises of the course "Induction Heads from Scratch", in your own editor.
@@ -23,6 +29,8 @@ The exercises of the course "Induction Heads from Scratch", in your own editor.
          python -m course_lib progress          a map of the course
 
 Everything runs on this computer; nothing is sent anywhere.
+
+For instructors: `{prog} grade --help` grades a folder of notebooks.
 """
 
 
@@ -35,14 +43,14 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return options.follow(options)
     except KeyboardInterrupt:
-        print("\nStopped.")
+        print("\nStopped.", file=sys.stderr)
         return 130
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "python -m course_lib", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    prog = "course" if Path(sys.argv[0]).stem == "course" else "python -m course_lib"
+    text = HELP.replace("{prog}", prog)
+    parser = argparse.ArgumentParser(prog, description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.set_defaults(follow=lambda options: print(parser.format_help(), end="") or 0)
     commands = parser.add_subparsers(title="commands", metavar="")
     check = commands.add_parser("check", help="check your file of a chapter; write it first if there is none")
@@ -57,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     solution.add_argument("exercise", help="for example 5.1")
     solution.set_defaults(follow=_solution)
     commands.add_parser("progress", help="a map of the course: done, tried, open").set_defaults(follow=_progress)
+    add_commands(commands, prog)
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Charts of the measurements: mosaic of heads, map of losses, trajectories. As in `plots`: data in, chart out."""
+"""Charts of the measurements: mosaic of heads, panels over training. As in `plots`: data in, chart out."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import altair as alt
 import pandas as pd
-import torch
-from torch import Tensor
 
-from course_lib.icl import log_bins
 from course_lib.plots import COLORS, LEGEND, WIDTH, window_band
 
 TILE = 44
@@ -64,70 +61,6 @@ def _tile_color(rows: pd.DataFrame) -> dict[str, alt.SchemaBase]:
     else:
         scale = alt.Scale(domain=[0, 1], range=["#f4f4f4", COLORS[5]])
     return {"color": alt.Color("value:Q", title=score.replace("_", " "), scale=scale)}
-
-
-def loss_map_chart(losses: pd.DataFrame, title: str = "", bins: int = 24) -> alt.Chart:
-    """Heat map of the loss over training (down) and along the context (right).
-
-    Args:
-        losses: from `icl.loss_map`: a row a training step, a column a token index, nats.
-        title: what to see.
-        bins: token indices are averaged in at most this many equal parts of ln(index).
-
-    Raises:
-        ValueError: an empty table, fewer than 2 indices or bins.
-    """
-    if losses.empty or losses.shape[1] < 2 or bins < 2:
-        raise ValueError(f"need a table of at least 2 token indices, and 2 bins, got {list(losses.shape)} and {bins}")
-    index = torch.tensor(list(losses.columns), dtype=torch.float64)
-    means = log_bins(index, bins)  # bin index
-    binned = (torch.tensor(losses.to_numpy()) @ means.mT).tolist()
-    edges = [[int(value) for value in index[row > 0][[0, -1]]] for row in means]
-    rows = [
-        {"step": int(step), "first": first, "last": last, "tokens": f"{first} to {last}", "loss": round(loss, 3)}
-        for step, line in zip(losses.index, binned, strict=True)
-        for (first, last), loss in zip(edges, line, strict=True)
-    ]
-    return (
-        alt.Chart(alt.Data(values=rows), title=title, width=WIDTH - LEGEND, height=260)
-        .mark_rect()
-        .encode(
-            x=alt.X("first:O", title="token index (start of each bin)", axis=alt.Axis(labelOverlap=True, labelAngle=0)),
-            y=alt.Y("step:O", title="training step", axis=alt.Axis(labelOverlap=True)),
-            color=alt.Color("loss:Q", title="loss (nats)", scale=alt.Scale(scheme="viridis", reverse=True)),
-            tooltip=["step:Q", "tokens:N", "loss:Q"],
-        )
-    )
-
-
-def trajectories_chart(coordinates: Mapping[str, Tensor], explained: Tensor, title: str = "") -> alt.LayerChart:
-    """Paths of models through the plane of two principal components; an open ring marks the first snapshot.
-
-    Args:
-        coordinates: model -> [snapshot, 2 or more], from `trajectory.pca_trajectories`.
-        explained: share of the variance of each component.
-        title: what to see.
-
-    Raises:
-        ValueError: no models, fewer than 2 components.
-    """
-    if not coordinates or len(explained) < 2 or any(path.shape[-1] < 2 for path in coordinates.values()):
-        raise ValueError(f"need models with at least 2 components, got {list(coordinates)} and {len(explained)}")
-    rows = [
-        {"model": model, "snapshot": i, "x": round(float(point[0]), 4), "y": round(float(point[1]), 4)}
-        for model, path in coordinates.items()
-        for i, point in enumerate(path)
-    ]
-    titles = [f"component {i + 1} ({float(explained[i]):.0%} of the variance)" for i in range(2)]
-    base = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X("x:Q", title=titles[0]),
-        y=alt.Y("y:Q", title=titles[1]),
-        color=alt.Color("model:N", scale=alt.Scale(domain=list(coordinates), range=list(COLORS)), title=None),
-        tooltip=["model:N", "snapshot:Q", "x:Q", "y:Q"],
-    )
-    path = base.mark_line(point=alt.OverlayMarkDef(size=14), strokeWidth=1.2).encode(order="snapshot:Q")
-    starts = base.mark_point(size=90, filled=False).transform_filter("datum.snapshot == 0")
-    return alt.layer(path, starts, title=title, width=WIDTH - LEGEND, height=320)
 
 
 def panels_chart(

@@ -11,10 +11,13 @@ import altair as alt
 from jaxtyping import Float
 from torch import Tensor
 
+from course_lib.alternatives import with_alternatives
+from course_lib.chart_data import Table
 from course_lib.plots import COLORS, TILE_INK, TILE_PAPER, step_slider, token_base, token_rows, token_texts
 
 LEAST = 0.005  # attention below this is not kept: too pale to see, and most of the numbers
 PALE_INK = "#8a8a8a"
+TOLD = 15  # tokens in the table
 
 
 def attention_on_tokens(
@@ -44,7 +47,8 @@ def attention_on_tokens(
         fields=["position"], value=[{"position": query}], on="pointerover, click", clear=False, toggle=False
     )
     now = f"({chosen.name}.position || [{query}])[0]"
-    return _on_tiles(rows, title, columns, query=now, attention=f"datum.by[{now}]", choice=chosen)
+    chart = _on_tiles(rows, title, columns, query=now, attention=f"datum.by[{now}]", choice=chosen)
+    return _told(chart, title, rows, query, str(query), f"Hovering over a token shows where it looks; at first {query}")
 
 
 def film_on_tokens(
@@ -64,7 +68,8 @@ def film_on_tokens(
     _check(tokens, {f"film[{step}]": pattern for step, pattern in film.items()}, query, columns)
     values = {step: film[step][query].detach().float().cpu().tolist() for step in sorted(film)}
     rows = _rows(tokens, columns, lambda key: {step: row[key] for step, row in values.items() if key <= query})
-    return _on_tiles(rows, title, columns, query=str(query), attention="datum.by[shown]", choice=slider)
+    chart = _on_tiles(rows, title, columns, query=str(query), attention="datum.by[shown]", choice=slider)
+    return _told(chart, title, rows, query, str(max(film)), f"A slider chooses the training step, at first {max(film)}")
 
 
 def _check(tokens: Sequence[str], patterns: Mapping[str, Tensor], query: int, columns: int) -> None:
@@ -106,3 +111,20 @@ def _on_tiles(
     frame = base.mark_rect(fill=None, stroke=COLORS[4], strokeWidth=2.5).transform_filter(f"datum.position == {query}")
     texts = token_texts(base, columns, color=alt.ExprRef(f"{later} ? '{PALE_INK}' : '{TILE_INK}'"))
     return alt.layer(tiles.add_params(choice), frame, texts, title=title)
+
+
+def _told(chart: alt.LayerChart, title: str, rows: list[dict], query: int, name: str, how: str) -> alt.LayerChart:
+    """The chart with a text, and a table of the tokens that the query attends to most; `name` says under what."""
+    found = sorted(rows[: query + 1], key=lambda row: -row["by"].get(name, 0.0))[:TOLD]
+    token = rows[query]["token"]
+    most = f"{found[0]['token']!r} at {found[0]['position']} with {found[0]['by'].get(name, 0.0):.0f} %"
+    return with_alternatives(
+        chart,
+        f"{title}. A text of {len(rows)} tokens as tiles, shaded by the attention that one of them, the query, pays "
+        f"to each. {how}. The token {token!r} at {query} attends most to {most}.",
+        Table(
+            f"what token {query}, {token!r}, attends to most",
+            ["position", "token", "attention (%)"],
+            [[row["position"], row["token"], row["by"].get(name, 0.0)] for row in found],
+        ),
+    )

@@ -156,6 +156,11 @@ class CorpusBatches:
                 f"need batch >= 1 and 1 <= n_ctx < tokens, got {self.batch}, {self.n_ctx}, {len(self.tokens):,}"
             )
 
+    def __repr__(self) -> str:
+        """Names the text by its content: a checkpoint is known by it, and numpy's versions print arrays differently."""
+        content = f"{len(self.tokens)} tokens, sha256 {hashlib.sha256(self.tokens).hexdigest()[:16]}"
+        return f"CorpusBatches({content}, batch={self.batch}, n_ctx={self.n_ctx}, seed={self.seed})"
+
     def __call__(self, step: int) -> Int[Tensor, "b p"]:
         starts = torch.randint(len(self.tokens) - self.n_ctx, (self.batch, 1), generator=generator_for(self.seed, step))
         stretch = self.tokens[(starts + torch.arange(self.n_ctx)).numpy()].astype(np.int64)

@@ -15,6 +15,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from course_lib import alternatives
+
+alternatives.enable()  # all charts get a text and tables
+
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8C6D1F", "#777777")
 WINDOW_COLOR = "#F0E442"
 WIDTH = 560  # wider charts are clipped by the book's text column

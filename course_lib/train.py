@@ -18,10 +18,9 @@ from course_lib.data_parallel import join
 from course_lib.fast import linear_cross_entropy
 from course_lib.model import Transformer
 from course_lib.runtime import precision_dtype, reuse_freed_memory, static
-from course_lib.storage import read_checked, write_checked
+from course_lib.storage import Checkpoints
 
 Measure = Callable[[Transformer], dict[str, float | Tensor]]
-KEPT_CHECKPOINTS = 2  # if the newest is damaged, the one before it is used
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,8 @@ def train(
         batches: step -> tokens [batch, pos]; every token but the first is predicted.
         measure: called on the model before the first step, every `measure_every` steps and after the last.
         folder: where checkpoints go. A run that was killed goes on from the newest whole one and ends with
-            bit-identical weights on the same machine. A finished run is loaded, not repeated.
+            bit-identical weights on the same machine. A finished run is loaded, not repeated. Where nothing can be
+            written, training says so and goes on.
 
     Raises:
         ValueError: the folder belongs to a run of another configuration; more processes than rows in a batch.
@@ -113,7 +113,8 @@ class _Run:
     def __init__(
         self, model: Transformer, batches: Batches, config: TrainConfig, measure: Measure, folder: Path | None
     ):
-        self.model, self.batches, self.config, self.measure, self.folder = model, batches, config, measure, folder
+        self.model, self.batches, self.config, self.measure = model, batches, config, measure
+        self.saved = Checkpoints(folder) if folder else None
         self.device = next(model.parameters()).device
         self.processes = join(self.device)
         self.first = self.processes.rank == 0  # the process that measures and writes
@@ -148,7 +149,7 @@ class _Run:
         last = self.step == self.config.steps
         if last or self.step % self.config.measure_every == 0:
             self.record()
-        if self.folder and (last or self.step % self.config.checkpoint_every == 0):
+        if self.saved and (last or self.step % self.config.checkpoint_every == 0):
             self.save()
 
     def record(self) -> None:
@@ -183,14 +184,12 @@ class _Run:
         return settings | {"batches": batches}
 
     def save(self) -> None:
-        """Write a checkpoint; the two newest are kept. A loss that is not a number is never saved."""
+        """Write a checkpoint. A loss that is not a number is never saved."""
         if self.losses:
             self.mean_loss()
         if not self.first:
             return
-        write_checked(self.folder / f"step-{self.step:09d}.checkpoint", self.packed())
-        for old in self.checkpoints()[KEPT_CHECKPOINTS:]:
-            old.unlink(missing_ok=True)
+        self.saved.write(self.step, self.packed())
 
     def packed(self) -> bytes:
         """The state as bytes."""
@@ -207,18 +206,14 @@ class _Run:
         torch.save(state, buffer)
         return buffer.getvalue()
 
-    def checkpoints(self) -> list[Path]:
-        """Checkpoint files of the folder, newest first."""
-        return sorted(self.folder.glob("step-*.checkpoint"), reverse=True)
-
     def resume(self) -> None:
-        """Go on from the newest checkpoint that is whole; damaged ones are passed over."""
-        for path in self.checkpoints() if self.folder and self.first else []:
-            content = read_checked(path)
+        """Go on from the newest checkpoint that is whole; say at once where none can be written."""
+        if self.saved and self.first:
+            content = next(self.saved.whole(), None)
             if content is not None:
                 self.load(content)
-                break
-            tqdm.write(f"checkpoint {path.name} is damaged; going on from the one before it")
+            if self.step < self.config.steps:
+                self.saved.try_out()
         self.take_over()
 
     def take_over(self) -> None:
@@ -238,7 +233,7 @@ class _Run:
             if theirs.get(key) != ours.get(key)
         ]
         if different:
-            whose, advice = f"{self.folder} holds", "choose another folder"
+            whose, advice = f"{self.saved and self.saved.folder} holds", "choose another folder"
             if not self.first:
                 whose, advice = "process 0 trains", "start all processes with the same settings"
             raise ValueError(f"{whose} another run ({'; '.join(different)}); {advice}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import altair as alt
 import ipywidgets
 import torch
@@ -59,3 +61,62 @@ def explore_attention(
     button.on_click(renew)
     redraw()
     return ipywidgets.VBox([ipywidgets.HBox([menu, button]), output])
+
+
+def explore(chart: alt.TopLevelMixin) -> ipywidgets.VBox | alt.TopLevelMixin:
+    """The chart of an explorer, with the controls of a live notebook in place of its own.
+
+    What can be pointed at in the chart stays so; a control draws the chart again, as it stands in the notebook.
+
+    Args:
+        chart: from `course_lib.explorers`, or any chart whose parameters have sliders or menus.
+
+    Returns:
+        A widget with the controls and the chart below them. In the static book, the chart, whose controls need no
+        kernel.
+
+    Raises:
+        ValueError: a chart without a control.
+    """
+    spec = chart.to_dict()
+    controls = dict(_controls(spec))
+    if not controls:
+        raise ValueError("chart must have a parameter with a slider or a menu, got none")
+    if static():
+        return chart
+    output = ipywidgets.Output()
+
+    def redraw(_=None) -> None:
+        for (param, field), control in controls.items():
+            if field is None:
+                spec["params"][param]["value"] = control.value
+            else:
+                spec["params"][param]["value"][0][field] = control.value
+        output.clear_output(wait=True)
+        with output:
+            display(type(chart).from_dict(spec, validate=False))
+
+    for control in controls.values():
+        control.observe(redraw, names="value")
+    redraw()
+    return ipywidgets.VBox([*controls.values(), output])
+
+
+def _controls(spec: dict) -> Iterator[tuple[tuple[int, str | None], ipywidgets.Widget]]:
+    """A control for each that the specification has, which loses it: (number of the parameter, field) -> control."""
+    for number, param in enumerate(spec.get("params", ())):
+        bind = param.pop("bind", None) or {}
+        if "input" in bind:
+            yield (number, None), _control(bind, param["value"])
+        else:
+            for field, binding in bind.items():
+                yield (number, field), _control(binding, param["value"][0][field])
+
+
+def _control(bind: dict, value: int | float | str) -> ipywidgets.Widget:
+    name = {"description": bind.get("name", "").strip(), "style": {"description_width": "initial"}}
+    if bind["input"] == "range":
+        limits = {"min": bind["min"], "max": bind["max"], "step": bind["step"]}
+        return ipywidgets.IntSlider(value=value, continuous_update=False, **limits, **name)
+    labels = bind.get("labels") or [str(option) for option in bind["options"]]
+    return ipywidgets.Dropdown(options=list(zip(labels, bind["options"], strict=True)), value=value, **name)

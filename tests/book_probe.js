@@ -1,6 +1,41 @@
-// Put into every page that tests/test_book.py opens: what a reader would see go wrong.
+// Put into every page that the tests of the book open: what a reader would see go wrong.
 "use strict";
+window.bookShift = 0;
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.bookShift += entry.value;
+}).observe({ type: "layout-shift", buffered: true });
+
+// Colours change at once here: no test has to wait for a fade to end.
+document.addEventListener("DOMContentLoaded", () => {
+  const still = "*, *::before, *::after { transition: none !important; animation: none !important; }";
+  document.head.append(Object.assign(document.createElement("style"), { textContent: still }));
+});
+
 window.bookProbe = {
+  // How far what stood in the window has jumped since the page was opened (cumulative layout shift).
+  shift() {
+    return window.bookShift;
+  },
+
+  // Controls of charts that move and change nothing, as sentences.
+  async deadControls() {
+    const problems = [];
+    for (const chart of document.querySelectorAll(".vega-embed:has(.vega-bindings)")) {
+      const drawing = () => chart.querySelector("svg.marks")?.innerHTML;
+      for (const control of chart.querySelectorAll(".vega-bindings :is(input, select)")) {
+        const [before, kept] = [drawing(), control.value];
+        const choices = control.options ? [...control.options].map((option) => option.value) : [control.min, control.max];
+        if (control.type === "checkbox" || control.type === "radio") control.click();
+        else control.value = choices.find((value) => value !== kept);
+        for (const event of ["input", "change"]) control.dispatchEvent(new Event(event, { bubbles: true }));
+        await new Promise((done) => setTimeout(done, 150));
+        const name = control.closest("label")?.textContent ?? control.name;
+        if (drawing() === before) problems.push(`the control "${name.trim()}" moves and changes nothing`);
+      }
+    }
+    return problems;
+  },
+
   // Problems of the page as it stands, as sentences.
   look() {
     const article = document.querySelector(".bd-article") ?? document.body;
@@ -32,7 +67,28 @@ window.bookProbe = {
     return problems;
   },
 
-  // Contrast of each text of each chart with what is painted behind the chart (WCAG 2, 1 to 21).
+  // What axe finds. It walks through every node that is there, for seconds where a chart has thousands: the inside of
+  // charts and formulas, and the colours of code, are taken out for so long (`contrasts` measures them). `leftOut`
+  // names what else is.
+  async audit(options, leftOut) {
+    const kept = [];
+    const swap = (box, text) => {
+      const inside = document.createDocumentFragment();
+      inside.append(...box.childNodes);
+      if (text) box.append(text);
+      kept.push([box, inside]);
+    };
+    for (const code of document.querySelectorAll(".highlight pre")) swap(code, code.textContent);
+    for (const box of document.querySelectorAll("svg.marks, mjx-container")) swap(box);
+    if (leftOut) for (const box of document.querySelectorAll(leftOut)) swap(box);
+    try {
+      return await axe.run(document, options);
+    } finally {
+      for (const [box, inside] of kept) box.replaceChildren(inside);
+    }
+  },
+
+  // Contrast of each text of each chart, and of each colour of code, with what is painted behind it (WCAG 2, 1 to 21).
   contrasts() {
     const parse = (colour) => (colour.match(/[\d.]+/g) ?? []).map(Number);
     const linear = (c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
@@ -46,13 +102,22 @@ window.bookProbe = {
     };
     const parts = ["axis-label", "axis-title", "legend-label", "legend-title", "title-text"];
     const selector = parts.map((name) => `.role-${name} text`).join();
-    return [...document.querySelectorAll(".vega-embed svg.marks")].flatMap((chart) =>
+    const measured = (part, text, colour, ground) => {
+      const [a, b] = [parse(colour), ground].map(luminance);
+      return { part, text, ratio: (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05) };
+    };
+    const charts = [...document.querySelectorAll(".vega-embed svg.marks")].flatMap((chart) =>
       [...chart.querySelectorAll(selector)]
         .filter((text) => text.textContent)
-        .map((text) => {
-          const [a, b] = [parse(getComputedStyle(text).fill), behind(chart)].map(luminance);
-          return { text: text.textContent, ratio: (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05) };
-        }),
+        .map((text) => measured("chart", text.textContent, getComputedStyle(text).fill, behind(chart))),
     );
+    const code = new Map();
+    for (const word of document.querySelectorAll(".highlight pre span")) {
+      if (word.textContent.trim()) code.set(word.className, word);
+    }
+    const words = [...code.values()].map((word) =>
+      measured("code", word.textContent.slice(0, 40), getComputedStyle(word).color, behind(word)),
+    );
+    return [...charts, ...words];
   },
 };

@@ -1,4 +1,4 @@
-"""A browser window that reads the built book and notes everything that goes wrong; used by test_book.py."""
+"""A browser window that reads the built book and notes everything that goes wrong; used by the tests of the book."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FLAGS = [  # no sandbox: CI runs as root; the rest keeps the browser from talkin
     "--disable-component-update",
     "--disable-sync",
 ]
-WAIT = 20_000  # ms until a page has typeset its formulas and drawn its charts
+WAIT = 30_000  # ms until a page has typeset its formulas and drawn its charts
 CHARTS = "[...document.querySelectorAll('[id^=altair-viz]')]"
 
 
@@ -38,11 +38,15 @@ def stop(reason: str) -> None:
 
 
 def written_pages() -> list[str]:
-    """Paths of all pages that people wrote, relative to the built book."""
+    """Paths of all pages of the book, relative to its folder; without those that Sphinx makes of the others."""
+    return [page for page in all_pages() if page not in ("genindex.html", "search.html")]
+
+
+def all_pages() -> list[str]:
+    """Paths of all pages, relative to the built book."""
     if not (HTML / "index.html").exists():
         stop("the book is not built: run `make book`, then this test again")
-    found = sorted(path.relative_to(HTML).as_posix() for path in HTML.rglob("*.html") if "_static" not in path.parts)
-    return [page for page in found if page not in ("genindex.html", "search.html")]
+    return sorted(path.relative_to(HTML).as_posix() for path in HTML.rglob("*.html") if "_static" not in path.parts)
 
 
 @contextmanager
@@ -62,10 +66,21 @@ def chromium() -> Iterator[object]:
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    """Serves files without a line in the test output for each."""
+    """Serves files without a line in the test output for each; an unknown address gets the book's own page."""
 
     def log_message(self, *args: object) -> None:
         pass
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        page = Path(self.directory) / "404.html"
+        if code != 404 or not page.exists():
+            return super().send_error(code, message, explain)
+        body = page.read_bytes()
+        self.send_response(404)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
 
 @contextmanager
@@ -82,11 +97,12 @@ def served(folder: Path) -> Iterator[str]:
 class Reader:
     """One browser window. Everything that goes wrong while it reads is collected in `problems`."""
 
-    def __init__(self, browser, origin: str, width: int = 1280):
+    def __init__(self, browser, origin: str, width: int = 1280, height: int = 900):
         self.origin = origin
         self.problems: list[str] = []
+        self.requests: list[str] = []
         self.where = ""
-        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme="light")
+        self.context = browser.new_context(viewport={"width": width, "height": height}, color_scheme="light")
         self.context.set_default_timeout(WAIT)
         self.context.route("**/*", self._guard)
         self.context.add_init_script(path=PROBE)
@@ -98,6 +114,7 @@ class Reader:
     def _guard(self, route) -> None:
         url = route.request.url
         if url.startswith((self.origin, "data:", "blob:")):
+            self.requests.append(url)
             route.continue_()
         else:
             self.report(f"asked a foreign host: {url}")
@@ -116,6 +133,7 @@ class Reader:
         from playwright.sync_api import TimeoutError as Timeout
 
         self.where = path
+        self.requests.clear()
         self.page.goto(f"{self.origin}/{path}")
         self.page.evaluate("window.MathJax?.startup?.promise?.then(() => true) ?? true")
         try:
@@ -123,3 +141,25 @@ class Reader:
         except Timeout:
             self.report("a chart is still missing")
         return self.page
+
+    def look(self) -> None:
+        """Note what a reader would see go wrong on the page as it stands."""
+        size, theme = self.page.viewport_size["width"], self.page.evaluate("document.documentElement.dataset.theme")
+        for problem in self.page.evaluate("bookProbe.look()"):
+            self.report(f"{problem} ({size} px, {theme})")
+
+    def theme(self, name: str) -> None:
+        """Switch the reader's system to "light" or "dark"; the page must follow."""
+        self.page.emulate_media(color_scheme=name)
+        self.settle()
+        if self.page.evaluate("document.documentElement.dataset.theme") != name:
+            self.report(f"does not follow the system to the {name} theme")
+
+    def resize(self, width: int) -> None:
+        """Make the window narrower or wider and let the page settle."""
+        self.page.set_viewport_size({"width": width, "height": self.page.viewport_size["height"]})
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the page has been painted as it now is."""
+        self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")

@@ -17,7 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 MEDIAN_CELL, LONGEST_CELL = 8, 40  # lines of code
 SHORTEST_ALT = 40  # characters: shorter ones name a figure and do not describe it
 CITE = re.compile(r"\{cite(?::\w+)?\}`([^`]+)`")
-CHARTS = re.compile(r"\balt\.(?:Chart|layer|hconcat|vconcat|concat)\(|\b\w*(?:_chart|_film|_grid|_on_tokens)\(")
+CHARTS = re.compile(
+    r"\balt\.(?:Chart|layer|hconcat|vconcat|concat)\(|\b\w*(?:_chart|_film|_grid|_on_tokens|_explorer)\("
+)
 AXES = {"x_title", "y_title"}
 
 # A number with decimals, or with a unit of a measurement. 1.0 and 0.0 are exact: an accuracy, or the name of a head.

@@ -23,3 +23,12 @@ def unchecked():
 @pytest.fixture
 def generator():
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def visits():
+    """A visit of every page of the built book, made once for all tests."""
+    from book_reader import all_pages
+    from book_visits import visit_all
+
+    return visit_all(all_pages())

@@ -47,16 +47,35 @@ def reader(browser, origins):
         one.context.close()
 
 
-@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS.keys())
-@pytest.mark.parametrize("origin", ["http", "file"])
-def test_every_page_reads_well_without_a_network(pages, reader, origin, width):
-    """No foreign request, no error, formulas and charts drawn, nothing wider than the window."""
-    eyes = reader(origin, width=width)
-    for path in pages:
-        page = eyes.open(path)
-        for problem in page.evaluate("bookProbe.look()"):
-            eyes.report(problem)
+def test_every_page_reads_well(visits):
+    """At three widths, light and dark: no foreign request, no error, formulas and charts drawn, nothing too wide.
+
+    Nor a control of a chart that changes nothing.
+    """
+    problems = [problem for visit in visits.values() for problem in visit.problems]
+    assert not problems, "\n".join(problems)
+
+
+def test_pages_read_well_from_disk(pages, reader):
+    """One page of each kind, opened from the folder."""
+    eyes = reader("file", width=WIDTHS["phone"])
+    for path in one_of_each_kind(pages):
+        eyes.open(path)
+        eyes.look()
     assert not eyes.problems, "\n".join(eyes.problems)
+
+
+def one_of_each_kind(pages: list[str]) -> list[str]:
+    """The pages of the root, and of each folder the first, the one with most charts, and the last."""
+    chosen = {page for page in pages if "/" not in page}
+    for folder in {page.rpartition("/")[0] for page in pages} - {""}:
+        inside = [page for page in pages if page.startswith(f"{folder}/")]
+        chosen |= {inside[0], max(inside, key=charts_in), inside[-1]}
+    return sorted(chosen)
+
+
+def charts_in(page: str) -> int:
+    return (HTML / page).read_text(encoding="utf-8").count("altair-viz-")
 
 
 def test_foreign_requests_and_page_errors_are_noticed(reader):
@@ -122,20 +141,80 @@ def test_dragging_the_slider_changes_the_chart(pages, reader, origin, width):
     assert not eyes.problems, "\n".join(eyes.problems)
 
 
-def test_charts_are_legible_in_both_themes(pages, reader):
-    """Switching to the dark theme leaves the text of every chart legible, without drawing it again."""
-    eyes, seen = reader(), 0
-    for path in pages:
-        page = eyes.open(path)
-        for _ in range(3):  # the button goes round light, dark and automatic
-            theme = page.evaluate("document.documentElement.dataset.theme")
-            texts = page.evaluate("bookProbe.contrasts()")
-            faint = [text for text in texts if text["ratio"] < LEGIBLE]
-            assert not faint, f"{path}, {theme}: {faint}"
-            seen += len(texts) if theme == "dark" else 0
-            page.locator(".theme-switch-button:visible").first.click()
-    assert seen, "no text of a chart was seen in the dark theme"
+def test_charts_and_code_are_legible_in_both_themes(visits):
+    """The text of every chart, and every colour of code, stands out from its page, light and dark."""
+    texts = [text | {"page": visit.page} for visit in visits.values() for text in visit.contrasts]
+    faint = [text for text in texts if text["ratio"] < LEGIBLE]
+    assert not faint, faint
+    seen = {(text["part"], text["theme"]) for text in texts}
+    assert len(seen) == 4, f"of charts and code, light and dark, only these were seen: {seen}"
+
+
+def test_the_button_changes_the_theme(reader):
+    eyes = reader()
+    page = eyes.open("index.html")
+    seen = set()
+    for _ in range(3):  # the button goes round light, dark and automatic
+        page.locator(".theme-switch-button:visible").first.click()
+        seen.add(page.evaluate("document.documentElement.dataset.theme"))
+    assert seen == {"light", "dark"}
     assert not eyes.problems, "\n".join(eyes.problems)
+
+
+def test_a_chart_gives_its_numbers_as_a_table(pages, reader):
+    """With the keyboard alone: the box under a chart opens, and holds the chart's rows."""
+    eyes = reader()
+    page = eyes.open(max(pages, key=charts_in))
+    box = page.locator(".course-table").first
+    box.locator("summary").focus()
+    page.keyboard.press("Enter")
+    box.locator("table tbody tr").first.wait_for()
+    heads = box.locator("thead th").first
+    assert heads.get_attribute("scope") == "col" and heads.inner_text()
+    assert not eyes.problems, "\n".join(eyes.problems)
+
+
+def test_the_keyboard_reaches_the_text_first(reader):
+    """The first Tab shows the link past the navigation, and it works; what has the focus shows it."""
+    eyes = reader()
+    page = eyes.open("chapters/00_start_here.html")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('.skip-link') !== null")
+    box = page.locator(".skip-link a").bounding_box()
+    assert box["y"] >= 0 and box["height"] > 10, "the skip link is not seen when it has the focus"
+    page.keyboard.press("Enter")
+    assert page.url.endswith("#main-content")
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", page.evaluate(
+            "document.activeElement.outerHTML.slice(0, 200)"
+        )
+
+
+def test_a_wrong_address_leads_back_from_any_depth(reader):
+    """The server answers with the book's own page, whose links and styles work wherever it is shown."""
+    eyes = reader()
+    for wrong in ("nothing.html", "chapters/deep/er/nothing.html"):
+        page = eyes.open(wrong)
+        assert "not here" in page.locator("article h1").inner_text()
+        assert page.evaluate("[...document.styleSheets].every(sheet => sheet.cssRules.length)")
+        page.locator("article a", has_text="Map of the course").click()
+        page.wait_for_url("**/course_map.html")
+    page = eyes.open("deep/nothing.html")
+    page.locator("#not-found-query").fill("induction")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#search-results li a")
+    assert all("404" in problem for problem in eyes.problems), "\n".join(eyes.problems)
+
+
+def test_the_opening_page_says_in_one_screen_what_this_is(reader):
+    """On a desktop and on a phone: title, the three ways in, and the place to play begin in the first screen."""
+    for width, height in ((1280, 800), (390, 844)):
+        page = reader(width=width, height=height).open("index.html")
+        for which in ("h1", ".ways a >> nth=0", ".ways a >> nth=1", ".ways a >> nth=2"):
+            box = page.locator(f"article {which}").first.bounding_box()
+            assert box["y"] + box["height"] <= height, f"{which} is below the first screen at {width} px"
+        assert page.locator("article .induction-lab, article .lab").first.bounding_box()["y"] < height * 0.75
 
 
 def test_navigation_opens_on_a_phone(reader):
@@ -149,11 +228,24 @@ def test_navigation_opens_on_a_phone(reader):
     assert not eyes.problems, "\n".join(eyes.problems)
 
 
-def test_a_dark_page_is_printed_light(reader):
+def test_a_dark_page_is_printed_light_and_open(pages, reader):
+    """Paper shows the light theme, opened boxes and whole charts, no navigation; afterwards all is as before."""
     eyes = reader()
-    page = eyes.open("index.html")
-    page.evaluate("document.documentElement.dataset.theme = 'dark'")
-    page.evaluate("addEventListener('beforeprint', () => { window.printed = document.documentElement.dataset.theme })")
+    page = eyes.open(max((page for page in pages if page.startswith("chapters/")), key=charts_in))
+    eyes.theme("dark")
+    closed = page.locator("details:not([open]):not(.course-table)").count()
+    assert closed, f"{eyes.where} has no closed box, so the test sees nothing"
+    page.evaluate("""addEventListener('beforeprint', () => {
+        window.printed = [document.documentElement.dataset.theme,
+                          document.querySelectorAll('details:not([open]):not(.course-table)').length]; })""")
     page.pdf()
-    assert page.evaluate("window.printed") == "light"
+    assert page.evaluate("window.printed") == ["light", 0]
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert page.locator("details:not([open]):not(.course-table)").count() == closed
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 680, "height": 900})  # a page of A4 without its margins
+    for gone in (".bd-sidebar-primary", ".bd-sidebar-secondary", ".bd-header-article", ".vega-bindings"):
+        assert not page.locator(gone).first.is_visible(), f"{gone} is printed"
+    cut = page.evaluate("""[...document.querySelectorAll('svg.marks')]
+        .filter(chart => chart.getBoundingClientRect().right > innerWidth + 1).length""")
+    assert not cut, f"{cut} charts of {eyes.where} are cut at the edge of the paper"

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from book_reader import HTML, ROOT, written_pages
+from book_reader import HTML, ROOT, all_pages, written_pages
 
 pytestmark = pytest.mark.book
 
@@ -45,8 +45,7 @@ def places_in(tree) -> set[str]:
 @pytest.fixture(scope="module")
 def trees(pages) -> dict[str, object]:
     """All pages of the book, also those that Sphinx writes by itself."""
-    extra = [path for path in ("search.html", "genindex.html") if (HTML / path).exists()]
-    return {path: soup(path) for path in [*pages, *extra]}
+    return {path: soup(path) for path in all_pages()}
 
 
 def test_internal_links_resolve(trees):
@@ -73,6 +72,38 @@ def broken_link(page: str, url: str, places: dict[str, set[str]]) -> str:
     if parts.fragment and unquote(parts.fragment) not in places.get(inside, {unquote(parts.fragment)}):
         return f"{url} names no place in {inside}"
     return ""
+
+
+def test_every_page_can_be_reached(trees):
+    """Following links from the opening page leads to every page, but for the one of wrong addresses."""
+    reached, waiting = set(), ["index.html"]
+    while waiting:
+        page = waiting.pop()
+        if page in reached or page not in trees:
+            continue
+        reached.add(page)
+        here = (HTML / page).parent
+        ways = [tag["href"] for tag in trees[page].select("a[href]")] + ["search.html"]
+        parts = [urlsplit(way) for way in ways]
+        local = [unquote(part.path) for part in parts if part.path and not part.scheme and not part.netloc]
+        waiting += [Path(os.path.normpath(here / path)).relative_to(HTML).as_posix() for path in local]
+    assert set(trees) - reached == {"404.html"}
+
+
+def test_addresses_for_search_engines_name_the_page(trees):
+    """The address of the book stands in every head: as the page's own, and of a picture that exists."""
+    for path, tree in trees.items():
+        facts = {tag["property"]: tag["content"] for tag in tree.select('meta[property^="og:"]')}
+        own = facts["og:url"]
+        assert own.startswith("https://") and own.endswith(f"/{path}"), path
+        base = own.removesuffix(path)
+        assert (HTML / facts["og:image"].removeprefix(base)).is_file(), path
+        canonical = tree.select_one('link[rel="canonical"]')
+        assert canonical is None or canonical["href"] == own
+        assert facts["og:title"], path
+        if path.startswith("chapters/") or path == "index.html":
+            assert len(facts["og:description"]) >= 40, path
+            assert tree.select_one('meta[name="description"]')["content"] == facts["og:description"]
 
 
 def test_broken_links_are_noticed(trees):

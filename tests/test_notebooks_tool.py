@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import sys
 import types
 from pathlib import Path
@@ -192,15 +193,34 @@ def test_setup_cell_installs_on_colab_only(tmp_path, monkeypatch):
     answer = types.SimpleNamespace(returncode=0, stderr="no network")
     monkeypatch.setattr("subprocess.run", lambda command, **options: calls.append(command) or answer)
     monkeypatch.delitem(sys.modules, "google.colab", raising=False)
+    monkeypatch.delenv("COURSE_RUNS", raising=False)
     exec(code, {})
     assert calls == []
     monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
     exec(code, {})
     package = "heads-course @ git+https://github.com/someone/heads@v1.2.3"
     assert calls == [[sys.executable, "-m", "pip", "install", "--quiet", package]]
+    assert "COURSE_RUNS" not in os.environ
     answer.returncode = 1
     with pytest.raises(RuntimeError, match=r"(?s)What to do: .*heads/issues.*no network"):
         exec(code, {})
+
+
+def test_setup_cell_keeps_long_runs_on_the_drive_of_those_who_tick_the_box(tmp_path, monkeypatch):
+    code = sources(build(repo(tmp_path, {"chapters/01_a.md": "# First\n"}))["chapters/01_a.ipynb"], "code")[0]
+    unticked = 'keep_long_runs_on_my_drive = False  # @param {type: "boolean"}'  # how Colab's forms write a box
+    assert unticked in code.splitlines()
+    mounted, colab = [], types.ModuleType("google.colab")
+    colab.drive = types.SimpleNamespace(mount=mounted.append)
+    monkeypatch.setitem(sys.modules, "google", types.ModuleType("google"))
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    monkeypatch.setattr("subprocess.run", lambda *given, **options: types.SimpleNamespace(returncode=0))
+    monkeypatch.setenv("COURSE_RUNS", "before")  # put back after the test
+    exec(code, {})
+    assert mounted == [] and os.environ["COURSE_RUNS"] == "before"
+    exec(code.replace(unticked, unticked.replace("False", "True")), {})
+    assert mounted == ["/content/drive"]
+    assert os.environ["COURSE_RUNS"] == "/content/drive/MyDrive/heads-course-runs"
 
 
 LOWERED = {

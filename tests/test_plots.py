@@ -4,8 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
-from course_lib.charts_measures import loss_map_chart, mosaic_chart, panels_chart, trajectories_chart
-from course_lib.icl import loss_map
+from course_lib.charts_measures import mosaic_chart, panels_chart
 from course_lib.model import ModelConfig, Transformer, patterns
 from course_lib.plots import (
     attention_by_head,
@@ -139,29 +138,6 @@ def test_the_labelled_mosaic_colours_by_label_always_in_the_same_colours():
     )
 
 
-def test_the_loss_map_chart_averages_indices_in_bins_and_keeps_every_step():
-    losses = torch.arange(1, 65, dtype=torch.float32).expand(2, 64)
-    rows = rows_of(loss_map_chart(loss_map({0: losses, 100: losses + 1}), title="t", bins=6))
-    assert {row["step"] for row in rows} == {0, 100}
-    first = [row for row in rows if row["step"] == 0]
-    assert first[0]["tokens"] == "1 to 1" and first[-1]["last"] == 64
-    for row in first:
-        assert row["loss"] == pytest.approx((row["first"] + row["last"]) / 2, abs=1e-3)  # mean of a stretch of numbers
-    assert [row["loss"] + 1 for row in first] == [row["loss"] for row in rows if row["step"] == 100]
-
-
-def test_the_trajectories_chart_has_one_path_a_model_and_says_what_the_axes_explain():
-    coordinates = {
-        "one layer": torch.tensor([[0.0, 1], [2, 3]]),
-        "two layers": torch.tensor([[0.0, 1], [4, 5], [6, 7]]),
-    }
-    chart = trajectories_chart(coordinates, torch.tensor([0.7512, 0.1])).to_dict()
-    assert len(chart["data"]["values"]) == 5
-    assert chart["data"]["values"][-1] == {"model": "two layers", "snapshot": 2, "x": 6.0, "y": 7.0}
-    path = chart["layer"][0]["encoding"]
-    assert path["x"]["title"] == "component 1 (75% of the variance)" and path["order"]["field"] == "snapshot"
-
-
 @pytest.mark.parametrize(
     "call, message",
     [
@@ -170,10 +146,6 @@ def test_the_trajectories_chart_has_one_path_a_model_and_says_what_the_axes_expl
         (lambda: mosaic_chart(pd.concat([SCORED, SCORED])), "one row a head, got 8"),
         (lambda: mosaic_chart(SCORED[:0]), "one row a head, got 0"),
         (lambda: mosaic_chart(SCORED, highlight=["2.0"]), r"no head \['2.0'\] to highlight"),
-        (lambda: loss_map_chart(pd.DataFrame()), "at least 2 token indices"),
-        (lambda: loss_map_chart(loss_map({0: torch.rand(2, 9)}), bins=1), "2 bins"),
-        (lambda: trajectories_chart({}, torch.rand(2)), "at least 2 components"),
-        (lambda: trajectories_chart({"a": torch.rand(3, 1)}, torch.rand(1)), "at least 2 components"),
         (lambda: attention_chart(torch.rand(2, 3), TOKENS), r"\[3, 3\] for these tokens, got \[2, 3\]"),
         (lambda: attention_film({0: PATTERN}, TOKENS, "t"), "at least 2 evenly spaced steps"),
         (lambda: attention_film({0: PATTERN, 1: PATTERN, 3: PATTERN}, TOKENS, "t"), "evenly spaced"),

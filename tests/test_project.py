@@ -46,6 +46,7 @@ def test_the_wheel_holds_the_solutions_and_the_assets_and_no_notebook(tmp_path):
     for source in (ROOT / "solutions").glob("*.md"):
         assert f"course_lib/solutions/{source.name}" in files
     assert {"course_lib/assets/tokenizer.json", "course_lib/assets/runs/series.npz"} <= files
+    assert {"course_lib/assets/lab/lab.js", "course_lib/assets/runs/lab.npz"} <= files
     assert not [name for name in files if name.endswith(".ipynb")]
 
 

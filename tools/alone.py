@@ -1,39 +1,50 @@
-"""Prepare the test that runs every notebook as Colab does: alone in a folder, with only the built wheel installed.
+"""Prepare the test that runs every notebook as Colab does: alone in a folder, the package installed by the set-up cell.
 
-`python -m tools.alone` builds the wheel, installs it into `_alone/env` with a kernel `course-alone`, and copies each
-notebook into a folder of its own below `_alone` (not `_build`, which nbmake passes over).
+`python -m tools.alone .venv-colab` builds the wheel, runs the set-up cell in that environment with the wheel in place
+of the repository's address, and copies each notebook into a folder of its own below `_alone` (not `_build`, which
+nbmake passes over). The kernel is called `course-colab`, after the environment.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from tools.setup_cell import measure_setup, problems
+
+ROOT = Path(__file__).resolve().parent.parent
 ALONE = ROOT / "_alone"
-ENVIRONMENT = ALONE / "env"
 FOLDERS = ("chapters", "solutions", "exercises")
+LIST = "import importlib.metadata as m, json; print(json.dumps({d.name: d.version for d in m.distributions()}))"
 
 
-def build_wheel() -> Path:
-    """Build the wheel into `_alone/wheel` and return its path."""
-    folder = ALONE / "wheel"
+def build_wheel(folder: Path = ALONE / "wheel") -> Path:
+    """Build the wheel into an emptied `folder` and return its path."""
     shutil.rmtree(folder, ignore_errors=True)
     _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT)
     return next(folder.glob("*.whl"))
 
 
-def make_environment(wheel: Path) -> None:
-    """A fresh environment with the wheel and its declared dependencies, at the lock's versions, and a kernel."""
-    venv.create(ENVIRONMENT, clear=True, with_pip=True)
-    python = ENVIRONMENT / "bin" / "python"
-    _run(python, "-m", "pip", "install", "-q", "-c", ROOT / "requirements.txt", wheel, "ipykernel")
-    kernels = Path(sys.prefix)  # the environment whose pytest starts the kernel
-    _run(python, "-m", "ipykernel", "install", "--prefix", kernels, "--name", "course-alone")
+def forget_additions(environment: Path) -> None:
+    """Uninstall what an earlier set-up cell installed: the environment is again as it was made."""
+    made, python = environment / "made.json", environment / "bin" / "python"
+    installed = json.loads(subprocess.check_output([python, "-c", LIST], env=_clean(), cwd=environment))
+    if not made.exists():
+        made.write_text(json.dumps(installed, indent=1))
+    added = sorted(installed.keys() - json.loads(made.read_text()).keys())
+    if added:
+        _run(python, "-m", "pip", "uninstall", "--quiet", "--yes", *added)
+
+
+def register_kernel(environment: Path) -> str:
+    """Make the environment a kernel for the pytest of this one; returns its name."""
+    name = f"course-{environment.name.removeprefix('.venv-')}"
+    _run(environment / "bin" / "python", "-m", "ipykernel", "install", "--prefix", sys.prefix, "--name", name)
+    return name
 
 
 def copy_notebooks() -> None:
@@ -46,11 +57,27 @@ def copy_notebooks() -> None:
             shutil.copy(notebook, target)
 
 
+def _clean() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
 def _run(*command: str | Path) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    subprocess.run([str(part) for part in command], check=True, env=environment, stdout=subprocess.DEVNULL)
+    subprocess.run([str(part) for part in command], check=True, env=_clean(), stdout=subprocess.DEVNULL)
+
+
+def main(environment: Path) -> int:
+    """Prepare everything; the exit status is 1 if the set-up cell does not do what it promises."""
+    wheel = build_wheel()
+    forget_additions(environment)
+    kernel = register_kernel(environment)
+    report = measure_setup(ROOT, kernel, wheel, ALONE)
+    (ALONE / f"setup_{kernel}.json").write_text(json.dumps(report, indent=1) + "\n")
+    copy_notebooks()
+    print(f"set-up cell in {environment.name}: {report['seconds']} s, installed {', '.join(report['added'])}")
+    wrong = problems(report)
+    print("".join(f"set-up cell: {each}\n" for each in wrong), end="", file=sys.stderr)
+    return int(bool(wrong))
 
 
 if __name__ == "__main__":
-    make_environment(build_wheel())
-    copy_notebooks()
+    sys.exit(main((ROOT / sys.argv[1]).resolve()))

@@ -2,6 +2,7 @@
 
 Exercise and solution pages are built from generated notebooks. Their links go to Colab, which is right for a reader
 who is there; a reader of the book stays in the book, also without a network. Colab buttons are not touched.
+The role `colab` makes such a button in the text: {colab}`Run it on Colab <chapters/00_start_here>`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util.docutils import ReferenceRole
 
 COLAB = "https://colab.research.google.com/github"
 
@@ -16,7 +18,18 @@ COLAB = "https://colab.research.google.com/github"
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the transform with Sphinx."""
     app.add_post_transform(StayInTheBook)
+    app.add_role("colab", ColabRole())
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+class ColabRole(ReferenceRole):
+    """A link that opens a page's notebook on Colab."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        theme = self.config.html_theme_options
+        prefix = notebook_prefix(theme["repository_url"], theme["repository_branch"])
+        address = f"{prefix}{self.target}.ipynb"
+        return [nodes.reference("", self.title, refuri=address, classes=["colab"])], []
 
 
 class StayInTheBook(SphinxPostTransform):
@@ -29,7 +42,7 @@ class StayInTheBook(SphinxPostTransform):
         prefix = notebook_prefix(theme["repository_url"], theme["repository_branch"])
         for link in self.document.findall(nodes.reference):
             page, anchor = page_of(link.get("refuri", ""), prefix)
-            if page in self.env.found_docs:
+            if page in self.env.found_docs and "colab" not in link["classes"]:
                 link["refuri"] = self.app.builder.get_relative_uri(self.env.docname, page) + anchor
                 link["internal"] = True
 

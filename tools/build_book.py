@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tools import course_map, offline_assets, other_seeds, status
+from tools import course_map, icons, lab_assets, offline_assets, opening_drawing, other_seeds, status
 
 ROOT = Path(__file__).resolve().parent.parent
 STRICT = ("-W", "-n", "--keep-going")  # warnings are errors, references must resolve, and all of them are reported
@@ -25,9 +25,12 @@ def main() -> int:
     for stale in (build / "html", build / ".doctrees", build / "jupyter_execute"):
         shutil.rmtree(stale, ignore_errors=True)
     offline_assets.write(build / "assets" / "static")
+    lab_assets.write(build / "assets" / "static")
+    icons.write(build / "assets" / "static")
     status.write(build / "assets" / "build.md")
     other_seeds.write(build / "assets" / "other_seeds.md")
     course_map.write(ROOT, build / "assets")
+    opening_drawing.write(build / "assets")
     runs = build / "runs"  # emptied, so that every build trains its models; the tests of the notebooks load them
     shutil.rmtree(runs, ignore_errors=True)
     # no kernel will be there when the pages are read

@@ -15,7 +15,11 @@ SETUP_ID = "colab-setup"
 
 SETUP = """\
 # @title Set-up for Colab: run this cell first (it does nothing anywhere else)
+# Tick this box before you start a long run: its checkpoints go to your Google Drive, and after a disconnect it goes on.
+keep_long_runs_on_my_drive = False  # @param {{type: "boolean"}}
+
 import importlib
+import os
 import subprocess
 import sys
 
@@ -32,6 +36,11 @@ if "google.colab" in sys.modules:
             f"pip said:\\n{{run.stderr[-2000:]}}"
         )
     importlib.invalidate_caches()
+    if keep_long_runs_on_my_drive:
+        from google.colab import drive
+
+        drive.mount("/content/drive")
+        os.environ["COURSE_RUNS"] = "/content/drive/MyDrive/{distribution}-runs"
 """
 
 

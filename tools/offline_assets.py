@@ -29,7 +29,7 @@ def write_vega(target: Path) -> None:
     """Write `vega-bundle.js` (Vega, Vega-Lite, Vega-Embed) and `vega-versions.js` for the installed altair.
 
     Altair's HTML loads each library whose version is not in `VEGA_DEBUG` from a foreign host. `vega-versions.js`
-    fills `VEGA_DEBUG`, so nothing is fetched; `book.js` then loads the bundle when the first chart asks for it.
+    fills `VEGA_DEBUG`, so nothing is fetched; `charts.js` then loads the bundle when the first chart asks for it.
     """
     import vl_convert
 
@@ -40,7 +40,7 @@ def write_vega(target: Path) -> None:
     if wanted not in offered:
         raise ValueError(f"altair needs Vega-Lite {wanted}; the installed vl-convert-python has {', '.join(offered)}")
     bundle = vl_convert.javascript_bundle(vl_version=wanted)
-    # The bundle sets window.vegaEmbed. book.js wraps that function and must stay the one that charts call.
+    # The bundle sets window.vegaEmbed. charts.js wraps that function and must stay the one that charts call.
     wrapped = f"(function () {{\nconst kept = window.vegaEmbed;\n{bundle}\n"
     wrapped += "window.bundledVegaEmbed = window.vegaEmbed;\nwindow.vegaEmbed = kept;\n})();\n"
     (target / "vega-bundle.js").write_text(wrapped, encoding="utf-8")

@@ -133,7 +133,10 @@ class _Process:
 
 
 _HERE = Path(__file__).resolve().parents[2]
-_PROGRAM = f"import sys; sys.path.insert(0, {str(_HERE)!r}); from course_lib.grader.forkserver import main; main()"
+_PROGRAM = (  # an interrupt from the keyboard goes to all; the grader decides what becomes of it
+    "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    f"sys.path.insert(0, {str(_HERE)!r}); from course_lib.grader.forkserver import main; main()"
+)
 
 
 def _environment() -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
@@ -17,8 +17,18 @@ from course_lib.grading.run import Failure, Outcome, run, standard_state
 from course_lib.grading.spec import Case, Exercise
 
 SEED = 0
+CHANGES = "Called twice with the same input, your function gives different results."
+MAX_SHOWN = 2**20  # entries of a result of another shape than wanted, beyond which nobody looks for a reason
 STATES = ("not attempted", "wrong", "error", "too slow", "passed")
 NOT_ATTEMPTED, WRONG, ERROR, TOO_SLOW, PASSED = STATES
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the reference gives on a case: its result, and what is compared of it."""
+
+    value: Any
+    measured: Any
 
 
 @dataclass(frozen=True)
@@ -107,46 +117,81 @@ def examine(exercise: Exercise, answer: Any, seed: int = SEED) -> Verdict:
         cases = exercise.draw(seed)
         with first_lines():
             trials = tuple(_until_too_slow(exercise, answer, cases))
-        state = _state(trials)
-        differing = [_difference(trial) for trial in trials if trial.differs]
-        diagnosis = diagnose(exercise, differing) if state == WRONG and differing else None
-        if state == ERROR or (state == WRONG and differing):
-            diagnosis = add_cases(diagnosis, [(trial.case, trial.passed) for trial in trials])
-    return Verdict(exercise, state, seed, trials, diagnosis, n_cases=len(cases))
+        return conclude(exercise, trials, seed, len(cases))
 
 
-def judge(exercise: Exercise, case: Case, number: int, first: Outcome, second: Outcome) -> Trial:
-    """Judge two outcomes of the same case. Runs the reference, never the learner's code."""
+def conclude(exercise: Exercise, trials: tuple[Trial, ...], seed: int, n_cases: int) -> Verdict:
+    """The state and the diagnosis of judged cases. Runs our own code only.
+
+    Args:
+        exercise: the specification.
+        trials: the cases that were run, in order, at least one.
+        seed: which drew the cases.
+        n_cases: how many cases there are.
+    """
+    state = _state(trials)
+    differing = [_difference(trial) for trial in trials if trial.differs]
+    diagnosis = diagnose(exercise, differing) if state == WRONG and differing else None
+    if state == ERROR or (state == WRONG and differing):
+        diagnosis = add_cases(diagnosis, [(trial.case, trial.passed) for trial in trials])
+    return Verdict(exercise, state, seed, trials, diagnosis, n_cases=n_cases)
+
+
+def wanted_of(exercise: Exercise, case: Case) -> Wanted:
+    """Run the reference on a case, and the exercise's measure on what it returns."""
+    value = trusted_call(exercise.reference, case)
+    return Wanted(value, measured(exercise, value, case))
+
+
+def judge(
+    exercise: Exercise, case: Case, number: int, first: Outcome, second: Outcome, wanted: Wanted | None = None
+) -> Trial:
+    """Judge two outcomes of the same case. Runs the reference, never the learner's code.
+
+    Args:
+        exercise: the specification.
+        case: what the learner's function was called on.
+        number: which case, from 1.
+        first, second: what the two calls gave.
+        wanted: what `wanted_of` gives, by who judges many answers; None computes it.
+    """
     failure = first.failure or second.failure
     if failure is not None:
-        timed = None if failure.limit is None else _seconds_of_reference(exercise, case)
-        return Trial(case, number, failure=failure, reference_seconds=timed)
-    expected, got = trusted_call(exercise.reference, case), first.value
+        return Trial(case, number, failure=failure)
+    wanted = wanted or wanted_of(exercise, case)
+    expected, got = wanted.value, first.value
     notes = tuple(f"Your function changes its input `{name}`: work on a copy of it." for name in first.mutated)
     problem = values.mismatch(expected, got, parts=exercise.returns)
     if problem:
         return Trial(case, number, expected, got, None, problem, notes, _raw_pair(exercise, expected, got))
     try:
-        wanted, seen = (measured(exercise, value, case) for value in (expected, values.trusted(expected, got)))
-    except Exception as error:  # a result of the right kind that the measure still cannot use
+        seen = measured(exercise, values.trusted(expected, got), case)
+        comparison = compare.compare(wanted.measured, seen, exercise.tolerance)
+        pair = (compare.as_tensor(wanted.measured), compare.as_tensor(seen))
+    except Exception as error:  # of the right kind, and still of no use: a number of 400 digits
         problem = f"The check could not use your result. {type(error).__name__}: {error}"
         return Trial(case, number, expected, got, None, problem, notes)
-    if not _repeats(exercise, case, expected, seen, second.value):
-        notes += ("Called twice with the same input, your function gives different results.",)
-    comparison = compare.compare(wanted, seen, exercise.tolerance)
-    pair = (compare.as_tensor(wanted), compare.as_tensor(seen))
+    if not _repeats(exercise, case, expected, seen, got, second.value):
+        notes += (CHANGES,)
     return Trial(case, number, expected, got, None, comparison.mismatch, notes, pair, comparison)
 
 
-def _repeats(exercise: Exercise, case: Case, expected: Any, seen: Any, again: Any) -> bool:
+def _repeats(exercise: Exercise, case: Case, expected: Any, seen: Any, got: Any, again: Any) -> bool:
     if values.mismatch(expected, again):
         return False
-    return compare.compare(seen, measured(exercise, values.trusted(expected, again), case), exercise.tolerance).equal
+    if values.same(got, again):
+        return True  # and so is whatever is measured of it
+    try:
+        then = measured(exercise, values.trusted(expected, again), case)
+        return compare.compare(seen, then, exercise.tolerance).equal
+    except Exception:  # the first result could be used, this one cannot
+        return False
 
 
 def _raw_pair(exercise: Exercise, expected: Any, got: Any) -> tuple[Tensor, Tensor] | None:
     """What can still be shown of a result of the wrong kind."""
-    comparable = exercise.measure is None and values.is_dense(expected) and values.is_dense(got)
+    dense = values.is_dense(expected) and values.is_dense(got)
+    comparable = exercise.measure is None and dense and got.numel() <= MAX_SHOWN
     return (compare.as_tensor(expected), compare.as_tensor(got)) if comparable else None
 
 
@@ -172,10 +217,12 @@ def _until_too_slow(exercise: Exercise, answer: Callable[..., Any], cases: list[
 def _try(exercise: Exercise, answer: Callable[..., Any], case: Case, number: int) -> Trial:
     first = run(answer, case.inputs, seed=1, seconds=exercise.seconds)
     if first.failure and first.failure.limit is not None:
-        return judge(exercise, case, number, first, first)
+        trial = judge(exercise, case, number, first, first)
+        return replace(trial, reference_seconds=_seconds_of_reference(exercise, case))
     with silence():  # what it prints was seen once already
         second = run(answer, case.inputs, seed=2, seconds=exercise.seconds)
-    return judge(exercise, case, number, first, second)
+    trial = judge(exercise, case, number, first, second)
+    return replace(trial, reference_seconds=_seconds_of_reference(exercise, case)) if trial.too_slow else trial
 
 
 def _state(trials: tuple[Trial, ...]) -> str:

@@ -83,7 +83,18 @@ def make_report(verdict: Verdict) -> Report:
     return Report(headline, verdict.state, tuple(_points(verdict, shown)), drawing, inputs)
 
 
+def findings(verdict: Verdict) -> tuple[tuple[str, str], ...]:
+    """What was found, as pairs (label, sentence), without advice that needs the notebook at hand."""
+    trial = verdict.failing if verdict.state in (WRONG, ERROR, TOO_SLOW) else None
+    return tuple(_findings(verdict, trial))
+
+
 def _points(verdict: Verdict, trial: Trial | None) -> Iterator[tuple[str, str]]:
+    yield from _findings(verdict, trial)
+    yield "Next", _next_step(verdict, trial)
+
+
+def _findings(verdict: Verdict, trial: Trial | None) -> Iterator[tuple[str, str]]:
     if verdict.misuse:
         yield "Problem", verdict.misuse
     if verdict.state == PASSED:
@@ -95,7 +106,6 @@ def _points(verdict: Verdict, trial: Trial | None) -> Iterator[tuple[str, str]]:
         yield "Why", verdict.diagnosis.sentence
     for note in trial.notes if trial else ():
         yield "Also" if trial.differs else "Why", note
-    yield "Next", _next_step(verdict, trial)
 
 
 def _case(verdict: Verdict, trial: Trial) -> str:
@@ -124,11 +134,8 @@ def _failure(trial: Trial) -> Iterator[tuple[str, str]]:
 
 def _slowness(trial: Trial) -> Iterator[tuple[str, str]]:
     failure, needed = trial.failure, trial.reference_seconds
-    yield (
-        "Too slow",
-        f"One call may take {number(failure.limit)} s, and yours takes longer. "
-        f"The course's own answer takes {_duration(needed)} on this case and this machine.",
-    )
+    measured = f" The course's own answer takes {_duration(needed)} on this case and this machine." if needed else ""
+    yield "Too slow", f"One call may take {number(failure.limit)} s, and yours takes longer.{measured}"
     if failure.line_number is not None:
         line = f": `{failure.line}`" if failure.line else ""
         yield "Line", f"Your code stood in line {failure.line_number}{line}"

@@ -1,0 +1,69 @@
+"""Notebook code that is no Python: `%magic`, `!shell`, `help?`. Such lines are left out, and listed."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass
+
+from course_lib.grader.reading import parse_strictly
+
+MAX_TRIES = 20
+_LINE = re.compile(r"[%!?].*|[\w., ()\[\]*'\"]+\?{1,2}|[\w, ]+=\s*[%!].*")
+_CELL = re.compile(r"^%%(\w*)")
+_RUNS_PYTHON = {"time", "timeit", "capture", "prun", "memit", "mprun", "px", "debug", "heat", "python", "python3"}
+
+
+@dataclass(frozen=True)
+class Code:
+    """A cell as Python.
+
+    Attributes:
+        text: the code, with `pass` in place of what was left out, so that lines keep their numbers.
+        tree: None where the code is not Python.
+        problem: then what Python says.
+        skipped: the lines that were left out.
+    """
+
+    text: str
+    tree: ast.Module | None
+    problem: str = ""
+    skipped: tuple[str, ...] = ()
+
+
+def without_magics(code: str) -> Code:
+    """Parse a cell; where it is not Python, leave out the lines that only a notebook understands."""
+    lines = code.split("\n")
+    first = next((number for number, line in enumerate(lines) if line.strip()), 0)
+    magic = _CELL.match(lines[first])
+    skipped = [lines[first].strip()] if magic else []
+    if magic and magic[1] not in _RUNS_PYTHON:
+        return Code("", ast.Module(body=[], type_ignores=[]), skipped=tuple(skipped))
+    if magic:
+        lines[first] = ""
+    for attempt in range(MAX_TRIES + 1):
+        try:
+            return Code("\n".join(lines), parse_strictly("\n".join(lines)), skipped=tuple(skipped))
+        except SyntaxError as error:
+            problem = error
+        left_out = _leave_out(lines, problem.lineno, everywhere=attempt == MAX_TRIES - 1)
+        if not left_out:
+            break
+        skipped += left_out
+    return Code("\n".join(lines), None, _describe(problem), tuple(skipped))
+
+
+def _leave_out(lines: list[str], number: int | None, everywhere: bool) -> list[str]:
+    """Put `pass` for the magic in the line that Python stumbled over, or for all; returns what was there."""
+    places = range(len(lines)) if everywhere else [(number or 0) - 1]
+    found = {
+        place: lines[place] for place in places if 0 <= place < len(lines) if _LINE.fullmatch(lines[place].strip())
+    }
+    for place, line in found.items():
+        lines[place] = line[: len(line) - len(line.lstrip())] + "pass"
+    return [line.strip() for line in found.values()]
+
+
+def _describe(error: SyntaxError) -> str:
+    where = f" in line {error.lineno}" if error.lineno else ""
+    return f"syntax error{where}: {error.msg}"

@@ -1,0 +1,89 @@
+"""A submission's code cells, parsed: its statements, its checks, and what was left out because it is no Python."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping, Sequence
+
+from course_lib.grader.given import Chapter, chapter_of
+from course_lib.grader.magics import Code, without_magics
+from course_lib.grader.reading import Cell, parse
+from course_lib.grader.slicing import Program, Statement, shown
+from course_lib.grading.spec import Exercise
+
+MAX_LISTED, MAX_LINE = 50, 200  # of the lines that were left out
+
+
+class Notebook:
+    """The code cells of a submission.
+
+    Attributes:
+        cells: as they stand in the file.
+        codes: the same as Python.
+        statements: all statements of all cells, in order.
+        checks: exercise id -> place in `statements` of its last check.
+    """
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        self.cells = tuple(cells)
+        self.codes = tuple(without_magics(cell.code) for cell in cells)
+        self.statements = tuple(
+            Statement(node, number)
+            for number, code in enumerate(self.codes)
+            for node in (code.tree.body if code.tree else ())
+        )
+        self.checks = dict(_checks(self.statements, self.codes))
+        self._annotations = any(_is_future(statement.node) for statement in self.statements)
+        self._programs: dict[int, Program] = {}
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """The lines that were left out, the first ones, each cut to a sensible length."""
+        lines = [line for code in self.codes for line in code.skipped]
+        more = [f"and {len(lines) - MAX_LISTED} more"] if len(lines) > MAX_LISTED else []
+        return (*(line[:MAX_LINE] for line in lines[:MAX_LISTED]), *more)
+
+    def names(self, exercises: Mapping[str, Exercise]) -> tuple[str, ...]:
+        """Ids of the exercises of every chapter that the notebook names: by a cell, a function or a check."""
+        ids = {cell.id for cell in self.cells}
+        defined = {name for statement in self.statements if not statement.is_import for name in statement.binds}
+        chapters = set()
+        for exercise_id, exercise in exercises.items():
+            name = exercise.reference.__name__
+            if name in defined or exercise_id in self.checks or chapter_of(exercise).answers.get(name) in ids:
+                chapters.add(exercise_id.partition(".")[0])
+        return tuple(one for one in exercises if one.partition(".")[0] in chapters)
+
+    def program(self, chapter: Chapter) -> Program:
+        """The given statements of a chapter, then the learner's."""
+        if id(chapter) not in self._programs:
+            self._programs[id(chapter)] = Program([*chapter.setup, *self.statements])
+        return self._programs[id(chapter)]
+
+    def excerpt(self, number: int, kept: set[int]) -> str:
+        """A cell with some of its statements only; `from __future__ import annotations` holds for all cells.
+
+        Args:
+            number: of the cell.
+            kept: `id` of the statements' syntax trees.
+        """
+        code = self.codes[number]
+        numbers = {place for place, node in enumerate(code.tree.body) if id(node) in kept and not _is_future(node)}
+        text = shown(code.text, code.tree, numbers)
+        if parse(text) is None:  # an odd layout that cannot be blanked out
+            text = ast.unparse(ast.Module([code.tree.body[place] for place in sorted(numbers)], []))
+        return f"from __future__ import annotations\n{text}" if self._annotations else text
+
+
+def _is_future(node: ast.stmt) -> bool:
+    return isinstance(node, ast.ImportFrom) and node.module == "__future__"
+
+
+def _checks(statements: Sequence[Statement], codes: Sequence[Code]) -> Iterator[tuple[str, int]]:
+    """(exercise id, place) of every `check("3.1", ...)` at the top level, in order."""
+    for place, statement in enumerate(statements):
+        if isinstance(statement.node, ast.Expr | ast.Assign) and "check" in codes[statement.cell].text:
+            for node in ast.walk(statement.node):
+                called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "check"
+                if called and node.args and isinstance(node.args[0], ast.Constant):
+                    yield str(node.args[0].value), place

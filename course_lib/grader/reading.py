@@ -1,0 +1,148 @@
+"""From the bytes of any file to the code cells of a notebook, or the reason why there are none. Nothing is run.
+
+Reads notebooks of format 3 and 4, and plain Python files, with `# %%` between cells or without.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+MAX_BYTES = 32 << 20
+MAX_CODE = 500_000  # characters of code in all cells together; more would cost memory, and no answer is that long
+MAX_CELLS = 5_000
+_MARKER = re.compile(r"^#[ \t]*%%(.*)$", re.MULTILINE)
+_TEXT_CELL = re.compile(r"\[(markdown|md|raw)\]")
+_DEFINES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign)
+
+
+class InvalidNotebook(ValueError):
+    """A file that cannot be read as a notebook; the message is for its author."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A code cell: its id in the notebook, or empty, and its text with plain line breaks."""
+
+    id: str
+    code: str
+
+
+def read_cells(data: bytes) -> tuple[Cell, ...]:
+    """The code cells of a notebook or a Python file, in order.
+
+    Raises:
+        InvalidNotebook: anything else.
+    """
+    if len(data) > MAX_BYTES:
+        raise InvalidNotebook(f"The file is larger than {MAX_BYTES >> 20} MiB. Clear the outputs and save it again.")
+    if not data.strip():
+        raise InvalidNotebook("The file is empty.")
+    text = _decode(data)
+    found = tuple(_of_notebook(text) if text.lstrip()[:1] in ("{", "[") else _of_script(text))
+    if len(found) > MAX_CELLS or sum(len(cell.code) for cell in found) > MAX_CODE:
+        raise InvalidNotebook(f"The file holds more than {MAX_CELLS} code cells or {MAX_CODE} characters of code.")
+    return found
+
+
+def _decode(data: bytes) -> str:
+    """Text in UTF-8, 16 or 32; a few bytes that are no text become question marks, as long as JSON comes out."""
+    encoding = json.detect_encoding(data)
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError:
+        if data.lstrip()[:1] in (b"{", b"["):
+            return data.decode("utf-8", "replace")
+        raise InvalidNotebook("The file is not text: it is neither a notebook nor Python code.") from None
+
+
+def _of_notebook(text: str) -> Iterator[Cell]:
+    try:
+        notebook = json.loads(text, parse_int=float)  # an integer of a million digits would take minutes
+    except RecursionError:
+        raise InvalidNotebook("The file is nested too deeply for a notebook.") from None
+    except json.JSONDecodeError as error:
+        raise InvalidNotebook(f"The file is not JSON, as a notebook is: {error.msg} in line {error.lineno}.") from None
+    except ValueError:
+        raise InvalidNotebook("The file is not JSON, as a notebook is.") from None
+    for cell in _raw_cells(notebook):
+        if isinstance(cell, dict) and cell.get("cell_type") == "code":
+            yield Cell(_id_of(cell), plain_text(cell.get("source", cell.get("input"))))
+
+
+def _raw_cells(notebook: Any) -> list[Any]:
+    """The cells as they stand in the file: at the top in format 4, in worksheets in format 3."""
+    cells = notebook.get("cells") if isinstance(notebook, dict) else None
+    if isinstance(cells, list):
+        return cells
+    sheets = notebook.get("worksheets") if isinstance(notebook, dict) else None
+    if not isinstance(sheets, list):
+        raise InvalidNotebook("The file is JSON, but no notebook: it has no list of cells.")
+    found = [sheet.get("cells") for sheet in sheets if isinstance(sheet, dict)]
+    return [cell for cells in found if isinstance(cells, list) for cell in cells]
+
+
+def _id_of(cell: dict[str, Any]) -> str:
+    metadata = cell.get("metadata")
+    named = [cell.get("id"), metadata.get("id") if isinstance(metadata, dict) else None]  # Colab's place is the second
+    return next((name for name in named if isinstance(name, str)), "")
+
+
+def plain_text(source: Any) -> str:
+    """A cell's source, which may be a text or a list of lines, with plain line breaks and without half characters."""
+    if isinstance(source, list):
+        source = "".join(line for line in source if isinstance(line, str))
+    text = source if isinstance(source, str) else ""
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    return text.replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")
+
+
+def _of_script(text: str) -> Iterator[Cell]:
+    text = plain_text(text)
+    markers = list(_MARKER.finditer(text))
+    cells = [Cell("", text)] if parse(text) else list(_between(text, markers))
+    trees = [tree for cell in cells if (tree := parse(cell.code))]
+    defines = any(isinstance(statement, _DEFINES) for tree in trees for statement in tree.body)
+    if not defines and (not markers or not trees):
+        raise InvalidNotebook("The file is neither a notebook nor Python code.")
+    yield from cells
+
+
+def _between(text: str, markers: list[re.Match[str]]) -> Iterator[Cell]:
+    """The code cells of a script; blank lines in front keep the line numbers of the file."""
+    starts = [(0, ""), *((marker.end(), marker[1]) for marker in markers)]
+    ends = [*(marker.start() for marker in markers), len(text)]
+    for (start, title), end in zip(starts, ends, strict=True):
+        if not _TEXT_CELL.search(title) and text[start:end].strip():
+            yield Cell("", "\n" * text.count("\n", 0, start) + text[start:end])
+
+
+def parse(code: str) -> ast.Module | None:
+    """The syntax tree of some code, or None where there is none, whatever the code is."""
+    try:
+        return parse_strictly(code)
+    except SyntaxError:
+        return None
+
+
+def parse_strictly(code: str) -> ast.Module:
+    """The syntax tree of some code.
+
+    Raises:
+        SyntaxError: also for code that Python refuses in other ways.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an invalid escape is not our business
+            return ast.parse(code)
+    except RecursionError:
+        raise SyntaxError("the code is nested too deeply") from None
+    except MemoryError:
+        raise SyntaxError("the code is nested too deeply or too long") from None
+    except ValueError as error:  # a null byte
+        raise SyntaxError(str(error)) from None

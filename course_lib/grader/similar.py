@@ -1,0 +1,161 @@
+"""Answers with the same syntax tree as the published solution or as another submission's: reported, never punished.
+
+Names of variables, docstrings, comments, annotations and the order of keyword arguments do not count.
+A short answer says little: many people write the same line. So each sentence tells how long the answer is.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from course_lib.grader.given import chapter_of
+from course_lib.grading.spec import Exercise
+
+SHORT = 60  # nodes of a syntax tree, about three lines
+MAX_NAMES = 3
+PUBLISHED = "the published solution"
+_DROPPED = {"annotation", "returns", "type_comment", "kind", "ctx", "type_params"}
+_IMPORTS = (ast.Import, ast.ImportFrom)
+_NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+class Print(NamedTuple):
+    """A hash of the normal form of some code, and how many nodes stand in it beyond what the course gave."""
+
+    hash: str
+    nodes: int
+
+
+def print_of(exercise: Exercise, statements: Sequence[ast.stmt]) -> Print | None:
+    """The print of an answer: its function with the learner's own helpers, imports excepted.
+
+    None for an answer that is imported, and for code that is nested too deeply.
+    """
+    stub = chapter_of(exercise).stubs.get(exercise.reference.__name__)
+    statements = [statement for statement in statements if not isinstance(statement, _IMPORTS)]
+    if not statements:
+        return None
+    try:
+        form, n_nodes = normal_form(statements)
+        n_given = normal_form([stub])[1] if stub is not None else 0
+    except RecursionError:
+        return None
+    return Print(hashlib.sha256(form.encode("utf-8", "replace")).hexdigest()[:16], max(n_nodes - n_given, 0))
+
+
+def borrowed(exercise: Exercise, statements: Sequence[ast.stmt]) -> list[str]:
+    """Modules of the course that an answer imports, although its exercise does not."""
+    given = {name for statement in chapter_of(exercise).setup for name in _modules(statement.node)}
+    own = {name for statement in statements for node in ast.walk(statement) for name in _modules(node)}
+    return sorted(name for name in own - given if name.startswith("course_lib") and name != "course_lib.grading")
+
+
+def _modules(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module == "course_lib":
+        yield from (f"course_lib.{alias.name}" for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        yield node.module or ""
+
+
+def published_print(exercise: Exercise) -> Print | None:
+    """The print of the published solution; None for an exercise that no source defines."""
+    statements = chapter_of(exercise).published.get(exercise.reference.__name__)
+    return print_of(exercise, statements) if statements else None
+
+
+def normal_form(statements: Sequence[ast.stmt]) -> tuple[str, int]:
+    """(text that only the structure of the code decides, number of nodes)."""
+    writer = _Writer(statements)
+    return "\n".join(writer.text(statement) for statement in statements), writer.n_nodes
+
+
+class _Writer:
+    """Writes syntax trees as text, with names that the code itself binds replaced by numbers."""
+
+    def __init__(self, statements: Sequence[ast.stmt]) -> None:
+        self.n_nodes = 0
+        bound = {name for statement in statements for node in ast.walk(statement) for name in _bound(node)}
+        self._numbers: dict[str, str | None] = dict.fromkeys(bound)
+        self._used = 0
+
+    def text(self, value: Any) -> str:
+        if isinstance(value, list):
+            return f"[{','.join(self.text(item) for item in _without_docstring(value))}]"
+        if not isinstance(value, ast.AST):
+            return repr(value)
+        self.n_nodes += 1
+        if isinstance(value, ast.AnnAssign) and value.value is not None:
+            value = ast.Assign(targets=[value.target], value=value.value)
+        fields = [self._field(value, name, part) for name, part in ast.iter_fields(value) if name not in _DROPPED]
+        return f"{type(value).__name__}({','.join(fields)})"
+
+    def _field(self, node: ast.AST, name: str, value: Any) -> str:
+        if name == "keywords":
+            return ",".join(sorted(self.text(keyword) for keyword in value))
+        if isinstance(value, str) and not isinstance(node, ast.Constant | ast.Attribute | ast.keyword | ast.alias):
+            return self._name(value)
+        if isinstance(node, ast.Global | ast.Nonlocal):
+            return ",".join(self._name(one) for one in value)
+        return self.text(value)
+
+    def _name(self, name: str) -> str:
+        if name not in self._numbers:
+            return name
+        if self._numbers[name] is None:
+            self._numbers[name], self._used = f"#{self._used}", self._used + 1
+        return self._numbers[name]
+
+
+def _bound(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, _NAMED):
+        yield node.name
+    elif isinstance(node, ast.arg):
+        yield node.arg
+    elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+        yield node.id
+    elif isinstance(node, ast.ExceptHandler) and node.name:
+        yield node.name
+
+
+def _without_docstring(body: list[Any]) -> list[Any]:
+    """A list of statements without its docstrings; any other list as it is."""
+    return [item for item in body if not (isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant))]
+
+
+class Alike:
+    """Who wrote the same, over a whole class."""
+
+    def __init__(self, published: Mapping[str, Print | None]) -> None:
+        self._published = published
+        self._groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+
+    def add(self, submission: str, prints: Mapping[str, Print]) -> None:
+        """Note the answers of a submission."""
+        for exercise_id, found in prints.items():
+            self._groups[exercise_id, found.hash].append(submission)
+
+    def sentences(self, submission: str, prints: Mapping[str, Print]) -> list[str]:
+        """What to tell of a submission: one sentence for each answer that somebody else gave too."""
+        return [text for one, found in prints.items() if (text := self._sentence(submission, one, found))]
+
+    def _sentence(self, submission: str, exercise_id: str, found: Print) -> str:
+        others = sorted(name for name in self._groups[exercise_id, found.hash] if name != submission)
+        published = self._published.get(exercise_id)
+        same = [PUBLISHED] if published is not None and published.hash == found.hash else []
+        if not same and not others:
+            return ""
+        more = [f"{len(others) - MAX_NAMES} more"] if len(others) > MAX_NAMES else []
+        listed = ", ".join([*same, *others[:MAX_NAMES], *more])
+        short = ": short, so many may write the same" if found.nodes < SHORT else ""
+        return f"{exercise_id}: the same syntax tree as {listed} ({found.nodes} nodes{short})"
+
+
+def prints_from(stored: Mapping[str, Iterable[Any]]) -> dict[str, Print]:
+    """Prints as they stand in a file."""
+    return {exercise_id: Print(*found) for exercise_id, found in stored.items()}

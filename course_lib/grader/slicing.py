@@ -1,0 +1,203 @@
+"""Which statements of a notebook an answer stands on: found by following names, without running anything."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import dis
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import CodeType
+
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_NAMED = (*_FUNCTIONS, ast.ClassDef)
+_IMPORTS = (ast.Import, ast.ImportFrom)
+_CATCHES = (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)
+_PLACES = (ast.Attribute, ast.Subscript)
+_SCOPES = (*_FUNCTIONS, ast.ClassDef, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_READS = {"LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL", "DELETE_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
+ALL = "*"  # what a star import binds
+
+
+@dataclass(frozen=True, eq=False)
+class Statement:
+    """A statement at the top level of a cell.
+
+    Attributes:
+        node: its syntax tree.
+        cell: number of the cell it stands in.
+        given: True when it is the course's own, not the learner's.
+    """
+
+    node: ast.stmt
+    cell: int
+    given: bool = False
+
+    @cached_property
+    def binds(self) -> frozenset[str]:
+        """Names that it defines, imports or assigns."""
+        return frozenset(name for part in self._parts for name in _bound(part))
+
+    @cached_property
+    def touches(self) -> frozenset[str]:
+        """Names whose values it changes in place: `TABLE[0] = 1`, `LABELS.append("x")`."""
+        return frozenset(name for part in self._parts for name in _touched(part)) - self.binds
+
+    @cached_property
+    def _parts(self) -> tuple[ast.AST, ...]:
+        """The nodes that run in the scope of the cell itself, not in one of a function or a class."""
+        if isinstance(self.node, _SCOPES):
+            return (self.node,)
+        return tuple(_own(self.node))
+
+    @cached_property
+    def reads(self) -> frozenset[str]:
+        """Global names that it looks up, now or when what it defines is called.
+
+        Raises:
+            SyntaxError: Python cannot compile it, for example a `return` outside of a function.
+        """
+        return frozenset(_read(_compiled(self.node)))
+
+    @property
+    def is_import(self) -> bool:
+        """True for an import, which nothing changes in place."""
+        return isinstance(self.node, _IMPORTS)
+
+
+def _compiled(node: ast.stmt) -> CodeType:
+    try:
+        return compile(ast.Module([node], []), "<cell>", "exec", dont_inherit=True)
+    except (RecursionError, MemoryError, ValueError) as error:
+        raise SyntaxError(f"the code cannot be compiled ({type(error).__name__})") from None
+
+
+def _read(code: CodeType) -> Iterator[str]:
+    waiting = [code]
+    while waiting:
+        current = waiting.pop()
+        yield from (step.argval for step in dis.get_instructions(current) if step.opname in _READS)
+        waiting += [constant for constant in current.co_consts if isinstance(constant, CodeType)]
+
+
+def _own(node: ast.AST) -> Iterator[ast.AST]:
+    waiting = [node]
+    while waiting:
+        current = waiting.pop()
+        yield current
+        if not isinstance(current, _SCOPES):
+            waiting.extend(ast.iter_child_nodes(current))
+
+
+def _bound(part: ast.AST) -> Iterator[str]:
+    if isinstance(part, ast.Name):
+        if not isinstance(part.ctx, ast.Load):
+            yield part.id
+    elif isinstance(part, _NAMED):
+        yield part.name
+    elif isinstance(part, ast.Import):
+        yield from (alias.asname or alias.name.partition(".")[0] for alias in part.names)
+    elif isinstance(part, ast.ImportFrom):
+        yield from (alias.asname or alias.name for alias in part.names)
+    elif isinstance(part, _CATCHES) and part.name:
+        yield part.name
+
+
+def _touched(part: ast.AST) -> Iterator[str]:
+    if isinstance(part, _PLACES) and not isinstance(part.ctx, ast.Load):
+        yield _base(part)
+    elif isinstance(part, ast.Expr) and isinstance(part.value, ast.Call):
+        yield _base(part.value.func) if isinstance(part.value.func, ast.Attribute) else ""
+
+
+def _base(node: ast.AST) -> str:
+    """`TABLE` of `TABLE.rows[0].append`; empty where no name stands at the start."""
+    while isinstance(node, ast.Attribute | ast.Subscript | ast.Call):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+class Program:
+    """The statements of a whole notebook, in order, with who binds which name."""
+
+    def __init__(self, statements: Sequence[Statement]) -> None:
+        self.statements = tuple(statements)
+        self._binders: dict[str, list[int]] = defaultdict(list)
+        self._touchers: dict[str, list[int]] = defaultdict(list)
+        for place, statement in enumerate(self.statements):
+            for name in statement.binds:
+                self._binders[name].append(place)
+            for name in statement.touches:
+                self._touchers[name].append(place)
+
+    def binders(self, name: str) -> list[int]:
+        """Places of the statements that bind a name."""
+        return self._binders.get(name, [])
+
+    def needed(self, places: Iterable[int], end: int, without: frozenset[int] = frozenset()) -> list[int]:
+        """Places of all statements that these ones need, themselves included, in the order in which to run them.
+
+        A name that several statements bind takes them all, up to `end`; one that nothing binds up to there is looked
+        for behind it, and what is found there comes first.
+
+        Args:
+            places: where to start.
+            end: the last statement that has been run when the answer is called.
+            without: statements that are never taken.
+        """
+        kept: set[int] = set()
+        seen: set[str] = set()
+        stars = [place for place in self.binders(ALL) if place <= end]
+        waiting = [*places, *stars]
+        while waiting:
+            place = waiting.pop()
+            if place in kept or place in without:
+                continue
+            try:
+                names = self.statements[place].reads
+            except SyntaxError:
+                continue
+            kept.add(place)
+            for name in names - seen:
+                seen.add(name)
+                waiting += self._suppliers(name, end)
+        return sorted(kept, key=lambda place: (not self.statements[place].given, place <= end, place))
+
+    def _suppliers(self, name: str, end: int) -> list[int]:
+        binders = self.binders(name)
+        early = [place for place in binders if place <= end]
+        if not early and hasattr(builtins, name):
+            return []
+        found = early or binders
+        if all(self.statements[place].is_import for place in found):
+            return found
+        return found + [place for place in self._touchers.get(name, []) if place <= end or not early]
+
+
+def shown(text: str, tree: ast.Module, keep: set[int]) -> str:
+    """A cell's text with its unneeded statements blanked out: lines and columns of the others stay where they were.
+
+    Args:
+        text: the cell.
+        tree: its syntax tree.
+        keep: numbers of the statements in `tree.body` that stay.
+    """
+    lines = [bytearray(line.encode()) for line in text.split("\n")]
+    for number, node in enumerate(tree.body):
+        if number not in keep:
+            _blank(lines, node)
+    return "\n".join(line.decode() for line in lines).rstrip() + "\n"
+
+
+def _blank(lines: list[bytearray], node: ast.stmt) -> None:
+    """Leave `0` of a statement, which runs anywhere: between semicolons too."""
+    decorators = getattr(node, "decorator_list", ())
+    first, start = (decorators[0].lineno, 0) if decorators else (node.lineno, node.col_offset)
+    for number in range(first, node.end_lineno + 1):
+        line = lines[number - 1]
+        left = start if number == first else 0
+        right = node.end_col_offset if number == node.end_lineno else len(line)
+        line[left:right] = b" " * (right - left)
+    lines[first - 1][start : start + 1] = b"0"

@@ -1,0 +1,232 @@
+"""From the bytes of a submission to the code that each exercise needs, or why there is none. Nothing is run.
+
+An answer is what its function's name means when the notebook's check is reached: in the cell that the course gave for
+it, or below it, up to the last `check` of the exercise. Without that cell, it is the last definition of the name.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+from course_lib.grader.given import chapter_of
+from course_lib.grader.notebook import Notebook
+from course_lib.grader.reading import InvalidNotebook, read_cells
+from course_lib.grader.slicing import Statement
+from course_lib.grading.spec import Exercise
+
+__all__ = ["Answers", "InvalidNotebook", "answers_of", "read_answers", "read_notebook"]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers of one submission.
+
+    Attributes:
+        found: exercise id -> cells to run: the course's set-up, the learner's imports and helpers, the answer.
+        problems: exercise id -> why there is no answer.
+        skipped: lines that only a notebook understands; they were left out.
+        unattempted: ids among the problems where nothing was handed in, or the stub as it was given.
+        trees: exercise id -> the learner's own statements among them.
+    """
+
+    found: dict[str, tuple[str, ...]]
+    problems: dict[str, str]
+    skipped: tuple[str, ...]
+    unattempted: frozenset[str] = frozenset()
+    trees: dict[str, tuple[ast.stmt, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Taken:
+    cells: tuple[str, ...]
+    trees: tuple[ast.stmt, ...]
+
+
+@dataclass(frozen=True)
+class _Problem:
+    text: str
+    unattempted: bool = False
+
+
+def read_answers(data: bytes, exercises: Mapping[str, Exercise]) -> Answers:
+    """The answers of a notebook, or of a Python file, to these exercises.
+
+    Args:
+        data: the bytes of the file, whatever they are.
+        exercises: the exercises that count, by id.
+
+    Raises:
+        InvalidNotebook: the file is no notebook and no Python file.
+    """
+    return answers_of(read_notebook(data), exercises)
+
+
+def read_notebook(data: bytes) -> Notebook:
+    """Parse a submission.
+
+    Raises:
+        InvalidNotebook: the file is no notebook and no Python file.
+    """
+    return Notebook(read_cells(data))
+
+
+def answers_of(notebook: Notebook, exercises: Mapping[str, Exercise]) -> Answers:
+    """The answers of a parsed submission to these exercises."""
+    names = frozenset(exercise.reference.__name__ for exercise in exercises.values())
+    results = {one: _Search(notebook, exercise, names).result() for one, exercise in exercises.items()}
+    found = {one: result for one, result in results.items() if isinstance(result, _Taken)}
+    problems = {one: result for one, result in results.items() if isinstance(result, _Problem)}
+    return Answers(
+        {one: taken.cells for one, taken in found.items()},
+        {one: problem.text for one, problem in problems.items()},
+        notebook.skipped,
+        frozenset(one for one, problem in problems.items() if problem.unattempted),
+        {one: taken.trees for one, taken in found.items()},
+    )
+
+
+class _Search:
+    """The search for one answer in a notebook. A place is the number of a statement, the given ones first."""
+
+    def __init__(self, notebook: Notebook, exercise: Exercise, names: frozenset[str]) -> None:
+        self.notebook, self.exercise, self.name = notebook, exercise, exercise.reference.__name__
+        self.others = names - {self.name}
+        self.chapter = chapter_of(exercise)
+        self.program = notebook.program(self.chapter)
+        self.n_given = len(self.chapter.setup)
+        self.answer_id = self.chapter.answers.get(self.name)
+
+    def result(self) -> _Taken | _Problem:
+        """The code of the answer, or why there is none."""
+        try:
+            return self._result()
+        except RecursionError:
+            return _Problem("the code is nested too deeply to be read")
+
+    def _result(self) -> _Taken | _Problem:
+        place = self._definition()
+        if place is None:
+            return self._missing()
+        problem = _unfit(self.program.statements[place], self.name)
+        if problem is None and self._is_stub(place):
+            problem = _Problem("not attempted: the function is as it was given out", unattempted=True)
+        return problem or self._take(place)
+
+    def _definition(self) -> int | None:
+        """Place of the statement that defines the answer."""
+        places = [place for place in self.program.binders(self.name) if place >= self.n_given]
+        anchored = [place for place in places if self.answer_id and self._id(place) == self.answer_id]
+        reach = max(anchored[-1], self._last_check()) if anchored else len(self.program.statements)
+        pools = ([place for place in places if place <= reach], places)
+        written = (place for pool in pools for place in reversed(pool) if not self._is_stub(place))
+        return next(written, places[-1] if places else None)
+
+    def _id(self, place: int) -> str:
+        return self.notebook.cells[self.program.statements[place].cell].id
+
+    def _last_check(self) -> int:
+        """Place of the last check of this exercise; -1 without one."""
+        return self.notebook.checks.get(self.exercise.id, -1 - self.n_given) + self.n_given
+
+    def _is_stub(self, place: int) -> bool:
+        node, stub = self.program.statements[place].node, self.chapter.stubs.get(self.name)
+        if not isinstance(node, ast.FunctionDef):
+            return False
+        steps = _steps(node)
+        if not steps or (len(steps) == 1 and _is_placeholder(steps[0])):
+            return True
+        given = _steps(stub) if stub is not None else []
+        return len(steps) == len(given) and all(map(_same, steps, given))
+
+    def _take(self, place: int) -> _Taken:
+        end, statements = max(place, self._last_check()), self.program.statements
+        needed = self.program.needed([place], end, without=self._not_taken(place))
+        setup = [statements[one].node for one in needed if one < self.n_given]
+        own = [statements[one] for one in needed if one >= self.n_given]
+        cells = [ast.unparse(ast.Module(setup, []))] if setup else []
+        return _Taken((*cells, *self._own_cells(own)), tuple(statement.node for statement in own))
+
+    def _not_taken(self, answer: int) -> frozenset[int]:
+        """Edits of the given cells, which stand already, and other definitions of the answer that do not count."""
+        set_up = frozenset().union(*(statement.binds for statement in self.chapter.setup))
+        others = {place for place in self.program.binders(self.name) if place > answer or self._is_stub(place)}
+        edited = {
+            place
+            for place in range(self.n_given, len(self.program.statements))
+            if self._id(place) in self.chapter.ids
+            if self.program.statements[place].binds and self.program.statements[place].binds <= set_up
+        }
+        return frozenset(others | edited) - {answer}
+
+    def _own_cells(self, own: list[Statement]) -> Iterator[str]:
+        """The learner's cells with what is needed, in the order in which to run them."""
+        kept: dict[int, set[int]] = defaultdict(set)
+        for statement in own:
+            kept[statement.cell].add(id(statement.node))
+        return (self.notebook.excerpt(number, nodes) for number, nodes in kept.items())
+
+    def _missing(self) -> _Problem:
+        written = re.compile(rf"\bdef\s+{self.name}\b|^{self.name}\s*=", re.MULTILINE)
+        for cell, code in zip(self.notebook.cells, self.notebook.codes, strict=True):
+            if code.tree is None and (cell.id == self.answer_id or written.search(cell.code)):
+                return _Problem(f"{code.problem} (in the cell of `{self.name}`)")
+        likely = self._likely()
+        mean = f"; did you mean `{likely}`?" if likely else ""
+        return _Problem(f"missing: no cell defines `{self.name}`{mean}", unattempted=not likely)
+
+    def _likely(self) -> str:
+        """A function that may be the answer under another name: the one in its cell, or one that is spelt alike."""
+        defined = [
+            (statement.cell, name)
+            for statement in self.notebook.statements
+            if isinstance(statement.node, ast.FunctionDef | ast.Assign)
+            for name in sorted(statement.binds - self.others)
+        ]
+        in_cell = [name for cell, name in defined if self.answer_id and self.notebook.cells[cell].id == self.answer_id]
+        close = get_close_matches(self.name, sorted({name for _, name in defined}), n=1)
+        return (in_cell[-1:] or close or [""])[0]
+
+
+def _unfit(statement: Statement, name: str) -> _Problem | None:
+    """Why a definition cannot be an answer."""
+    if isinstance(statement.node, ast.AsyncFunctionDef):
+        return _Problem(f"`{name}` is an async function: leave out the word `async`")
+    if isinstance(statement.node, ast.ClassDef):
+        return _Problem(f"`{name}` is a class; wanted is a function: `def {name}(...)`")
+    try:
+        _ = statement.reads
+    except SyntaxError as error:
+        where = f" in line {error.lineno}" if error.lineno else ""
+        return _Problem(f"syntax error{where}: {error.msg} (in the cell of `{name}`)")
+    return None
+
+
+def _steps(node: ast.FunctionDef) -> list[ast.stmt]:
+    """The body of a function without its docstring."""
+    return node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
+
+
+def _same(one: ast.AST, other: ast.AST) -> bool:
+    """True for equal syntax trees; the second is ours, so it is not deep."""
+    alike = type(one) is type(other) and len(list(ast.iter_child_nodes(one))) == len(list(ast.iter_child_nodes(other)))
+    children = zip(ast.iter_child_nodes(one), ast.iter_child_nodes(other), strict=False)
+    return alike and all(_same(*pair) for pair in children) and _own_words(one) == _own_words(other)
+
+
+def _own_words(node: ast.AST) -> list[object]:
+    """What a node says beside its children: names, constants."""
+    return [(name, value) for name, value in ast.iter_fields(node) if not isinstance(value, ast.AST | list)]
+
+
+def _is_placeholder(node: ast.stmt) -> bool:
+    """`pass`, `...` or `raise NotImplementedError`, with a text or without."""
+    if isinstance(node, ast.Raise) and node.exc is not None:
+        raised = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+        return isinstance(raised, ast.Name) and raised.id == "NotImplementedError"
+    dots = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and node.value.value is ...
+    return dots or isinstance(node, ast.Pass)

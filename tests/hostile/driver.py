@@ -1,0 +1,144 @@
+"""Grades a written corpus in a process of its own, and tells what the grader did to that process.
+
+`python -m tests.hostile.driver SETTINGS.json` writes the facts beside the settings. It is a process of its own, so
+that an attack that reaches the grader reaches neither pytest nor anything else that the test can fence off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from course_lib.grader import grade
+from course_lib.grader.messages import Job
+from course_lib.grading import load
+
+SUBREAPER = 36  # of prctl: orphans of whatever is started below come to this process, so that they can be counted
+
+
+def shorten(seconds: float, setup_seconds: float, memory: int) -> None:
+    """Short limits for every exercise and job of this process, so that a class of loops ends soon."""
+    for exercise_id in load.index(load.source_folder()):
+        load._in_this_notebook[exercise_id] = replace(load.find(exercise_id), seconds=seconds)
+    Job.__init__.__defaults__ = (setup_seconds, memory)
+
+
+def state_of_process() -> dict[str, object]:
+    """What a grader must leave as it was, as plain values."""
+    handlers = {number: repr(signal.getsignal(number)) for number in signal.valid_signals()}
+    umask = os.umask(0)
+    os.umask(umask)
+    return {
+        "environment": dict(os.environ),
+        "path": list(sys.path),
+        "folder": os.getcwd(),
+        "umask": umask,
+        "handlers": handlers,
+        "mask": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+        "timer": signal.getitimer(signal.ITIMER_REAL),
+        "threads": threading.active_count(),
+        "descriptors": len(os.listdir("/proc/self/fd")),
+        "recursion": sys.getrecursionlimit(),
+        "torch": [str(torch.get_default_dtype()), str(torch.get_default_device()), torch.get_num_threads()],
+        "gradients": torch.is_grad_enabled(),
+        "torch_generator": hashlib.sha256(bytes(torch.get_rng_state().tolist())).hexdigest(),
+        "python_generator": hashlib.sha256(repr(random.getstate()).encode()).hexdigest(),
+        "dumpable": open("/proc/self/status", encoding="ascii").read().partition("NoNewPrivs:")[2].split()[0],
+        "streams": [sys.stdout is sys.__stdout__, sys.stderr is sys.__stderr__],
+    }
+
+
+def changes(before: dict[str, object], after: dict[str, object]) -> dict[str, list]:
+    """What is not as it was."""
+    return {name: [str(before[name])[:300], str(after[name])[:300]] for name in before if before[name] != after[name]}
+
+
+def processes_left(fenced: bool, patience: float = 3.0) -> list[str]:
+    """Names of processes that the grader left: all others in a fence, else descendants of this one."""
+    deadline = time.monotonic() + patience
+    while True:
+        left = _others() if fenced else _descendants()
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(0.1)
+
+
+def _others() -> list[str]:
+    mine = {1, os.getpid(), os.getppid()}
+    return [_name(pid) for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if pid not in mine]
+
+
+def _descendants() -> list[str]:
+    parents = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            parents[int(pid)] = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+    found: set[int] = set()
+    while new := {pid for pid, parent in parents.items() if parent in found | {os.getpid()}} - found:
+        found |= new
+    return [_name(pid) for pid in found]
+
+
+def _name(pid: int) -> str:
+    try:
+        return f"{pid} {Path(f'/proc/{pid}/stat').read_text().split()[2]} " + Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return f"{pid} (gone)"
+
+
+def megabytes() -> float:
+    """Resident memory of this process now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def run(settings: dict, results: str) -> dict:
+    """Grade once into this folder; the facts of the run."""
+    memory: list[float] = []
+    options = grade.Options(
+        seed=0,
+        exercises=tuple(settings["exercises"]),
+        parallel=settings["parallel"],
+        isolation=settings["level"],
+    )
+    started = time.monotonic()
+    summary = grade.grade_folder(
+        Path(settings["submissions"]),
+        Path(results),
+        options,
+        on_row=lambda _row, _done, _all: memory.append(round(megabytes(), 1)),
+    )
+    return {"seconds": time.monotonic() - started, "memory": memory, "isolation": list(summary.isolation)}
+
+
+def main() -> None:
+    """Follow the settings and write the facts."""
+    place = Path(sys.argv[1])
+    settings = json.loads(place.read_text())
+    if not settings["fenced"]:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
+    shorten(settings["seconds"], settings["setup_seconds"], settings["memory"])
+    torch.rand(3), random.random()
+    before = state_of_process()
+    facts = run(settings, settings["results"])
+    for number in range(1, settings["runs"]):
+        run(settings, f"{settings['results']}_{number}")
+    facts |= {"left": processes_left(settings["fenced"]), "changed": changes(before, state_of_process())}
+    place.with_name("facts.json").write_text(json.dumps(facts))
+
+
+if __name__ == "__main__":
+    main()

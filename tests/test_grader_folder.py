@@ -1,0 +1,273 @@
+"""Submissions found in folders and zips of any layout: nothing lost, nothing followed, nothing unpacked to disk."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import stat
+import zipfile
+
+import pytest
+
+from course_lib.grader import zips
+from course_lib.grader.folder import find_all, find_submissions
+from course_lib.grader.reading import MAX_BYTES, InvalidNotebook
+
+NOTEBOOK = b'{"cells": [], "nbformat": 4}'
+
+
+def put(folder, *names, data=NOTEBOOK):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def make_zip(members, compression=zipfile.ZIP_DEFLATED) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        for name, data in members:
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+def names(path):
+    return [one.name for one in find_submissions(path)]
+
+
+def people(path):
+    return [(one.student, one.assignment) for one in find_submissions(path)]
+
+
+def why(path, name):
+    with pytest.raises(InvalidNotebook) as caught:
+        {one.name: one for one in find_submissions(path)}[name].read()
+    return str(caught.value)
+
+
+# --- folders ----------------------------------------------------------------------------------------------------
+
+
+def test_any_name_is_a_submission_and_names_are_sorted(tmp_path):
+    odd = ["ünï.ipynb", "line\nbreak.ipynb", "-rf.ipynb", "no suffix", ".hidden.ipynb", "a.py", "x" * 200, "=1+1.ipynb"]
+    put(tmp_path, *odd, "sub/deeper/b.ipynb")
+    assert names(tmp_path) == sorted([*odd, "sub/deeper/b.ipynb"])
+    assert all(one.read() == NOTEBOOK for one in find_submissions(tmp_path))
+
+
+def test_a_name_that_is_no_text_can_still_be_written_down(tmp_path):
+    put(tmp_path, os.fsdecode(b"caf\xe9.ipynb"), "caf\\xe9.ipynb")
+    found = names(tmp_path)
+    assert found == ["caf\\xe9.ipynb", "caf\\xe9.ipynb (2)"]
+    "".join(found).encode("utf-8")
+
+
+def test_what_is_clearly_none_is_set_aside_unless_a_notebook_stands_in_it(tmp_path):
+    put(tmp_path, "grades.csv", "photo.PNG", ".DS_Store", "__MACOSX/a.ipynb", "x/.ipynb_checkpoints/a.ipynb", data=b"x")
+    put(tmp_path, "hw.ipynb.txt", "hw.json", "empty.json", data=NOTEBOOK)
+    put(tmp_path, "empty.json", data=b"{}")
+    found = find_all(tmp_path)
+    assert [one.name for one in found.submissions] == ["hw.ipynb.txt", "hw.json"]
+    assert found.ignored == (
+        ".DS_Store",
+        "__MACOSX",
+        "empty.json",
+        "grades.csv",
+        "photo.PNG",
+        "x/.ipynb_checkpoints",
+    )
+
+
+def test_nothing_but_plain_files_is_opened(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_bytes(NOTEBOOK)
+    folder = tmp_path / "class"
+    put(folder, "a.ipynb", "folder.ipynb/b.ipynb")
+    (folder / "link.ipynb").symlink_to(secret)
+    (folder / "away").symlink_to(tmp_path)
+    os.mkfifo(folder / "pipe.ipynb")
+    assert names(folder) == ["a.ipynb", "away", "folder.ipynb", "folder.ipynb/b.ipynb", "link.ipynb", "pipe.ipynb"]
+    assert why(folder, "link.ipynb") == why(folder, "away") == "This is a link, and links are not followed."
+    assert why(folder, "pipe.ipynb") == "This is not a plain file."
+    assert why(folder, "folder.ipynb") == "This is a folder, not a file."
+
+
+def test_a_pipe_or_link_that_takes_a_files_place_is_not_opened(tmp_path):
+    put(tmp_path, "a.ipynb", "b.ipynb")
+    first, second = find_submissions(tmp_path)
+    (tmp_path / "a.ipynb").unlink()
+    os.mkfifo(tmp_path / "a.ipynb")
+    (tmp_path / "b.ipynb").unlink()
+    (tmp_path / "b.ipynb").symlink_to("/etc/passwd")
+    for one in (first, second):
+        with pytest.raises(InvalidNotebook, match="cannot be read"):
+            one.read()
+
+
+def test_unreadable_files_and_folders_are_rows(tmp_path, monkeypatch):
+    put(tmp_path, "a.ipynb", "b/c.ipynb")
+    real_open, real_scandir = os.open, os.scandir
+
+    def closed(path, *more, real):
+        if os.path.basename(os.fspath(path)) in ("a.ipynb", "b"):
+            raise PermissionError(13, "Permission denied")
+        return real(path, *more)
+
+    monkeypatch.setattr(os, "open", lambda path, *more: closed(path, *more, real=real_open))
+    monkeypatch.setattr(os, "scandir", lambda path: closed(path, real=real_scandir))
+    assert why(tmp_path, "a.ipynb") == "The file cannot be read: Permission denied."
+    assert why(tmp_path, "b") == "The folder cannot be read: Permission denied."
+
+
+def test_a_large_file_is_not_read_whole(tmp_path):
+    with open(tmp_path / "a.ipynb", "wb") as file:
+        file.truncate(MAX_BYTES * 4)
+    assert len(find_submissions(tmp_path)[0].read()) == MAX_BYTES + 1
+
+
+def test_a_deep_folder_ends_in_a_row(tmp_path):
+    put(tmp_path, "/".join(["d"] * 60) + "/a.ipynb")
+    (found,) = find_submissions(tmp_path)
+    with pytest.raises(InvalidNotebook, match="folders deep"):
+        found.read()
+
+
+def test_results_inside_the_folder_are_left_out(tmp_path):
+    put(tmp_path, "a.ipynb", "out/html/b.ipynb")
+    assert [one.name for one in find_all(tmp_path, leave_out=tmp_path / "out").submissions] == ["a.ipynb"]
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(ValueError, match="nowhere"):
+        find_submissions(tmp_path / "nowhere")
+
+
+# --- layouts ----------------------------------------------------------------------------------------------------
+
+
+def test_nbgrader(tmp_path):
+    put(tmp_path / "course", "submitted/ada/hw1/hw1.ipynb", "submitted/bob/hw1/extra/x.ipynb", "source/hw1/hw1.ipynb")
+    expected = [("ada", "hw1"), ("bob", "hw1")]
+    assert people(tmp_path / "course") == people(tmp_path / "course" / "submitted") == expected
+
+
+def test_exports_of_learning_platforms(tmp_path):
+    put(tmp_path / "canvas", "lovelaceada_4711_98765_hw1.ipynb", "hopper_LATE_12_345_hw1-1.ipynb")
+    assert people(tmp_path / "canvas") == [("hopper", ""), ("lovelaceada", "")]
+    put(tmp_path / "moodle", "Ada Lovelace_123456_assignsubmission_file_/hw.ipynb")
+    put(tmp_path / "moodle", "Bob B_77_assignsubmission_file/hw.ipynb")
+    assert people(tmp_path / "moodle") == [("Ada Lovelace", ""), ("Bob B", "")]
+    put(tmp_path / "gradescope", "assignment_1_export/submission_42/hw.ipynb")
+    put(tmp_path / "gradescope", "assignment_1_export/submission_metadata.yml", data=b"x: 1")
+    assert people(tmp_path / "gradescope") == [("submission_42", "")]
+
+
+def test_flat_files_and_folders_of_learners(tmp_path):
+    put(tmp_path, "ada.ipynb", "bob/hw1.ipynb", "bob/hw2.ipynb")
+    assert people(tmp_path) == [("ada", ""), ("bob", ""), ("bob", "")]
+
+
+# --- zips -------------------------------------------------------------------------------------------------------
+
+
+def test_a_class_as_one_zip_and_a_folder_of_zips(tmp_path):
+    inner = make_zip([("hw.ipynb", NOTEBOOK), ("data/notes.csv", b"1")])
+    whole = make_zip([("adams_1_2_hw.zip", inner), ("brown_3_4_hw.ipynb", NOTEBOOK), ("index.html", b"")])
+    (tmp_path / "class.zip").write_bytes(whole)
+    assert names(tmp_path / "class.zip") == ["class.zip!adams_1_2_hw.zip!hw.ipynb", "class.zip!brown_3_4_hw.ipynb"]
+    assert people(tmp_path / "class.zip") == [("adams", ""), ("brown", "")]
+    assert all(one.read() == NOTEBOOK for one in find_submissions(tmp_path / "class.zip"))
+    put(tmp_path / "folder", "ada.zip", "bob", data=make_zip([("hw.ipynb", NOTEBOOK)]))
+    assert names(tmp_path / "folder") == ["ada.zip!hw.ipynb", "bob!hw.ipynb"]
+    assert people(tmp_path / "folder") == [("ada", ""), ("bob", "")]
+    assert find_all(tmp_path / "class.zip").ignored == (
+        "class.zip!adams_1_2_hw.zip!data/notes.csv",
+        "class.zip!index.html",
+    )
+
+
+def test_names_in_zips_stay_below_the_zip_and_nothing_is_written(tmp_path):
+    evil = ["../../evil.ipynb", "/etc/evil.ipynb", "C:\\evil.ipynb", "a/../../b.ipynb", "..", "x\ud800.ipynb"[:1]]
+    (tmp_path / "a.zip").write_bytes(make_zip([(name, NOTEBOOK) for name in evil]))
+    before = sorted(tmp_path.rglob("*"))
+    found = names(tmp_path)
+    assert found == sorted(
+        [
+            "a.zip!evil.ipynb",
+            "a.zip!etc/evil.ipynb",
+            "a.zip!evil.ipynb (2)",
+            "a.zip!a/b.ipynb",
+            "a.zip!(no name)",
+            "a.zip!x",
+        ]
+    )
+    assert all(one.read() == NOTEBOOK for one in find_submissions(tmp_path))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_zips_that_are_no_good_are_rows(tmp_path):
+    good = make_zip([("hw.ipynb", NOTEBOOK * 100)], zipfile.ZIP_STORED)
+    put(tmp_path, "cut.zip", data=good[:-30])
+    put(tmp_path, "garbage.zip", data=b"PK\x03\x04" + b"x" * 100)
+    put(tmp_path, "empty.zip", data=make_zip([]))
+    put(tmp_path, "photos.zip", data=make_zip([("a.png", b"x")]))
+    put(tmp_path, "flipped.zip", data=good.replace(b'"nbformat": 4', b'"nbformat": 5', 1))
+    assert names(tmp_path) == ["cut.zip", "empty.zip", "flipped.zip!hw.ipynb", "garbage.zip", "photos.zip"]
+    assert "broken" in why(tmp_path, "cut.zip") and "broken" in why(tmp_path, "garbage.zip")
+    assert why(tmp_path, "empty.zip") == why(tmp_path, "photos.zip") == "The zip holds no notebook."
+    assert "BadZipFile" in why(tmp_path, "flipped.zip!hw.ipynb")
+
+
+def test_encrypted_linked_and_oddly_packed_members_are_rows(tmp_path):
+    link = zipfile.ZipInfo("link.ipynb")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    (tmp_path / "a.zip").write_bytes(make_zip([(link, "/etc/passwd"), ("hw.ipynb", NOTEBOOK)]))
+    assert "link" in why(tmp_path, "a.zip!link.ipynb")
+    locked = bytearray(make_zip([("hw.ipynb", NOTEBOOK)]))
+    start = locked.index(b"PK\x01\x02")
+    locked[start + 8] |= 1  # the flag of encryption, in the list of members
+    (tmp_path / "b.zip").write_bytes(bytes(locked))
+    assert "encrypted" in why(tmp_path, "b.zip!hw.ipynb")
+    (tmp_path / "c.zip").write_bytes(make_zip([("hw.ipynb", NOTEBOOK)], zipfile.ZIP_LZMA))
+    assert "packed in a way" in why(tmp_path, "c.zip!hw.ipynb")
+
+
+def test_bombs_are_not_unpacked(tmp_path, monkeypatch):
+    (tmp_path / "a.zip").write_bytes(make_zip([("bomb.ipynb", b"\0" * (8 << 20))]))
+    assert "zip bomb" in why(tmp_path, "a.zip!bomb.ipynb")
+    monkeypatch.setattr(zips, "MAX_INNER_TOTAL", 2 << 20)
+    inner = make_zip([(f"{number}.ipynb", b"x" * 90_000) for number in range(30)])
+    (tmp_path / "b.zip").write_bytes(make_zip([("many.zip", inner)]))
+    assert "unpacks to more than 2 MiB" in why(tmp_path, "b.zip!many.zip")
+    inner = make_zip([(f"{number}", b"") for number in range(1_001)])
+    (tmp_path / "c.zip").write_bytes(make_zip([("files.zip", inner)]))
+    assert "more than 1000 files" in why(tmp_path, "c.zip!files.zip")
+    monkeypatch.setattr(zips, "MAX_INNER_ZIP", 1000)
+    (tmp_path / "d.zip").write_bytes(make_zip([("large.zip", os.urandom(2000))]))
+    assert "larger than" in why(tmp_path, "d.zip!large.zip")
+
+
+def test_members_that_share_their_bytes_are_a_bomb(tmp_path):
+    data = bytearray(make_zip([(f"{number}.ipynb", os.urandom(5000)) for number in range(3)], zipfile.ZIP_STORED))
+    places = [place for place in range(len(data)) if data[place : place + 4] == b"PK\x01\x02"]
+    for place in places:  # in the list of members, each claims the packed size of all
+        data[place + 20 : place + 24] = (15_000).to_bytes(4, "little")
+    (tmp_path / "a.zip").write_bytes(bytes(data))
+    assert "overlap" in why(tmp_path, "a.zip")
+
+
+def test_a_zip_in_a_zip_in_a_zip_is_not_opened(tmp_path):
+    deep = make_zip([("hw.ipynb", NOTEBOOK)])
+    for name in ("c.zip", "b.zip"):
+        deep = make_zip([(name, deep)])
+    (tmp_path / "a.zip").write_bytes(deep)
+    (found,) = find_submissions(tmp_path)
+    assert found.name == "a.zip!b.zip!c.zip"
+    assert found.read().startswith(b"PK")  # which is no notebook
+
+
+def test_submissions_travel_to_other_processes(tmp_path):
+    put(tmp_path, "a.ipynb")
+    (tmp_path / "b.zip").write_bytes(make_zip([("c.zip", make_zip([("hw.ipynb", NOTEBOOK)]))]))
+    assert [pickle.loads(pickle.dumps(one)).read() for one in find_submissions(tmp_path)] == [NOTEBOOK] * 2

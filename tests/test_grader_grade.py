@@ -1,0 +1,532 @@
+"""Rows: verdicts that agree with `check`, faults told as faults, resumed runs and shares that end in the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from grader_class import ALL, SCORE, SOURCE, LocalServer, fill, notebook, solved
+
+from course_lib.grader import given, rows, verdicts
+from course_lib.grader.folder import Submission
+from course_lib.grader.grade import (
+    Options,
+    TooLittleIsolation,
+    check_isolation,
+    grade_folder,
+    grade_submission,
+)
+from course_lib.grader.reading import InvalidNotebook
+from course_lib.grader.results import merge
+from course_lib.grader.server import Reply
+from course_lib.grader.store import InUse, Store, locked, written_whole
+from course_lib.grading import Measure
+from course_lib.grading.examine import CHANGES, examine
+from course_lib.grading.report import findings
+from course_lib.grading.run import Failure, Outcome
+
+OPTIONS = Options(seed=5, parallel=2)
+ONE = replace(OPTIONS, exercises=("3.1",))
+CHAPTER = ("3.1", "3.2", "3.3")
+
+
+def graded(data, options=ONE, server=None):
+    def read():
+        if isinstance(data, Exception):
+            raise data
+        return data
+
+    return grade_submission(Submission("a.ipynb", "ada", "hw", read), ALL, server or LocalServer(), options)
+
+
+def run_class(folder, out, options=replace(OPTIONS, exercises=CHAPTER), **more):  # noqa: B008
+    more.setdefault("make_server", LocalServer)
+    summary = grade_folder(folder, out, options, **more)
+    return summary, (out / "results.jsonl").read_bytes() if options.shard == (1, 1) else b""
+
+
+def results(out):
+    return {row["submission"]: row for row in map(json.loads, (out / "results.jsonl").read_text().splitlines())}
+
+
+# --- one submission ---------------------------------------------------------------------------------------------
+
+
+def test_a_right_answer_has_all_points():
+    row = graded(SOURCE, replace(OPTIONS, exercises=CHAPTER))
+    assert (row["state"], row["score"], row["max_score"]) == ("ok", 5, 5)
+    assert [one["state"] for one in row["exercises"]] == ["ok"] * 3
+    assert (row["student"], row["assignment"], row["isolation"], row["seed"]) == ("ada", "hw", ["limits"], 5)
+    json.dumps(row)
+
+
+def test_what_check_says_is_what_the_row_says():
+    """The same answers, in a notebook and through the grader: state, diagnosis and sentences agree."""
+    seed = verdicts.seed_of(OPTIONS.seed, "3.1")
+    for code in (SCORE, SCORE.replace("offset=-1", "offset=1"), SCORE.replace("(0, -1)", "(0, 1)"), "def f(p): 1 / 0"):
+        code = code.replace("def f(", "def previous_token_score(")
+        namespace = {}
+        exec(code, namespace)
+        verdict = examine(ALL["3.1"], namespace["previous_token_score"], seed)
+        (one,) = graded(notebook(code))["exercises"]
+        assert one["state"] == verdicts._STATES[verdict.state]
+        said = [sentence for label, sentence in findings(verdict) if label != "Error"]
+        assert all(sentence in one["message"] for sentence in said)
+        assert one["mutant"] == (
+            verdict.diagnosis.name if verdict.diagnosis and verdict.diagnosis.name != "general" else ""
+        )
+
+
+@pytest.mark.parametrize("exercise_id", ["0.1", "3.1", "7.2", "12.3"])
+def test_a_mutant_is_named(exercise_id):
+    task = verdicts.task_of(ALL[exercise_id], OPTIONS.seed)
+    mutant = ALL[exercise_id].mutants[0]
+    pairs = [
+        Outcome(verdicts.wanted_of(replace(task.exercise, reference=mutant.function), case).value)
+        for case in task.cases
+    ]
+    one = verdicts.entry_of(task, Reply("ok", tuple((pair, pair) for pair in pairs)))
+    assert (one["state"], one["points"], one["mutant"]) == ("wrong", 0, mutant.name)
+    assert mutant.sentence in one["message"]
+
+
+def test_the_worker_gets_no_expected_value_and_no_specification():
+    server = LocalServer()
+    graded(notebook(SCORE), server=server)
+    (job,) = server.jobs
+    text = " ".join(job.cells) + repr(job.cases)
+    expected = verdicts.task_of(ALL["3.1"], 5).wanted[0].value
+    assert "mutant" not in text and "exercise(" not in text
+    assert repr(expected.numpy().tobytes())[2:-1] not in text
+    assert job.seconds == ALL["3.1"].seconds
+
+
+def test_cases_are_drawn_by_the_runs_seed_and_the_same_for_all():
+    first, again, other = LocalServer(), LocalServer(), LocalServer()
+    graded(SOURCE, ONE, first)
+    graded(notebook(SCORE), ONE, again)
+    graded(SOURCE, replace(ONE, seed=6), other)
+    assert first.jobs[0].cases == again.jobs[0].cases != other.jobs[0].cases
+
+
+def test_exercises_that_count_are_those_of_the_chapters_that_the_file_names():
+    row = graded(notebook(SCORE), OPTIONS)
+    assert [one["id"] for one in row["exercises"]] == list(CHAPTER)
+    assert row["state"] == "partial" and row["score"] == 1
+    assert "Graded are all exercises of chapter 3, which the file names." in row["problems"]
+    nothing = graded(notebook("x = 1"), OPTIONS)
+    assert (nothing["state"], nothing["max_score"]) == ("unattempted", 0)
+    assert nothing["problems"] == ["The file names no exercise of the course."]
+
+
+@pytest.mark.parametrize(
+    ("data", "state", "words"),
+    [
+        (b"hello", "invalid_notebook", "neither a notebook nor Python"),
+        (InvalidNotebook("The file is encrypted in its zip."), "invalid_notebook", "encrypted"),
+        (notebook("x = 1"), "unattempted", "Missing: no cell defines"),
+        (notebook("def previous_tokens_score(p): return p"), "error", "did you mean"),
+        (notebook("def previous_token_score(p: Nonsense):\n    return p"), "error", "could not be run"),
+        (notebook(SCORE.replace("return", "return None +")), "error", "TypeError"),
+        (notebook(SCORE.replace("return", "return 0 *")), "partial", "Expected: "),
+    ],
+)
+def test_states_of_rows(data, state, words):
+    row = graded(data)
+    assert (row["state"], row["score"], row["max_score"]) == (state, 0, 1)
+    assert words in " ".join([row["exercises"][0]["message"], *row["problems"]])
+
+
+def reply(*outcomes, state="ok", message=""):
+    class Fixed(LocalServer):
+        def run(self, job):
+            given = [outcomes] * len(job.cases) if state == "ok" else [outcomes] if outcomes else []
+            return Reply(state, tuple(given), message)
+
+    return Fixed()
+
+
+def right():
+    return verdicts.task_of(ALL["3.1"], 5).wanted[0].value
+
+
+@pytest.mark.parametrize(
+    ("server", "state", "words"),
+    [
+        (reply(state="oom"), "oom", "more memory"),
+        (reply(state="crashed", message="signal 11"), "crashed", "ended before"),
+        (reply(state="timeout", message="The cells took longer than 20 seconds."), "timeout", "took longer"),
+        (reply(*[Outcome(failure=Failure(True, limit=5.0))] * 2, state="timeout"), "timeout", "One call may take 5 s"),
+        (reply(*[Outcome(failure=Failure(True, kind="MemoryError"))] * 2, state="oom"), "oom", "more memory"),
+        (reply(*[Outcome(failure=Failure(False))] * 2), "unattempted", ""),
+    ],
+)
+def test_a_worker_that_ends_early(server, state, words):
+    (one,) = graded(notebook(SCORE), server=server)["exercises"]
+    assert (one["state"], one["points"]) == (state, 0)
+    assert words in one["message"]
+
+
+def test_where_a_slow_call_stood_differs_from_run_to_run_and_is_left_out():
+    failure = Failure(True, limit=5.0, line_number=3, line="while True:", loop="while")
+    (one,) = graded(notebook(SCORE), server=reply(Outcome(failure=failure), Outcome(failure=failure)))["exercises"]
+    assert "while" not in one["message"] and " ms" not in one["message"]
+
+
+def test_what_differs_from_call_to_call_is_left_out():
+    for first, second in (
+        (
+            Outcome(failure=Failure(True, "ValueError", "at 12:31:07.13")),
+            Outcome(failure=Failure(True, "ValueError", "x")),
+        ),
+        (Outcome([1.0]), Outcome([1.0, 2.0])),
+        (Outcome(torch.rand(4)), Outcome(torch.rand(5))),
+    ):
+        (one,) = graded(notebook(SCORE), server=reply(first, second))["exercises"]
+        assert "12:31" not in one["message"] and "[4]" not in one["message"]
+    task = verdicts.task_of(ALL["3.1"], 5)
+    pairs = tuple((Outcome(wanted.value), Outcome(wanted.value + torch.rand(()))) for wanted in task.wanted)
+    one = verdicts.entry_of(task, Reply("ok", pairs))
+    assert one["state"] == "wrong" and one["message"].endswith(CHANGES)
+    assert verdicts.plain("<f at 0x7f31c0ffee>\x1b[31m\ud800") == "<f at 0x...>[31m"
+
+
+HOSTILE = [
+    10**400,
+    float("nan"),
+    "x" * 500,
+    [[[[[[[1]]]]]]],
+    {"a": [1, 2]},
+    torch.full((4,), float("nan")),
+    torch.full((4,), float("inf")),
+    torch.zeros(4, dtype=torch.complex128),
+    torch.zeros(4, dtype=torch.float8_e4m3fn),
+    torch.zeros([1] * 60),
+    torch.zeros(0),
+    torch.zeros(3_000_000),
+    (torch.zeros(4),) * 4000,
+    None,
+    True,
+]
+
+
+@pytest.mark.parametrize("exercise_id", ["0.1", "2.2", "3.1", "3.2", "5.1", "12.2"])
+def test_no_value_makes_the_judge_fail_or_linger(exercise_id):
+    task = verdicts.task_of(ALL[exercise_id], 5)
+    for value in HOSTILE:
+        started = time.perf_counter()
+        one = verdicts.entry_of(task, Reply("ok", tuple((Outcome(value), Outcome(value)) for _ in task.cases)))
+        assert one["state"] == "wrong", value
+        assert len(one["message"]) <= 2000
+        assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize("exercise_id", ["3.2", "4.2", "7.2"])
+@pytest.mark.parametrize("number", [float("inf"), float("nan"), 1e38])
+def test_built_things_full_of_bad_numbers_are_wrong(exercise_id, number):
+    task = verdicts.task_of(ALL[exercise_id], 5)
+    outcomes = []
+    for wanted in task.wanted:
+        if isinstance(wanted.value, torch.nn.Module):
+            value = verdicts.values.clone(wanted.value)
+            with torch.no_grad():
+                for weight in value.parameters():
+                    weight.fill_(number)
+        else:
+            value = tuple(torch.full_like(part, number) for part in wanted.value)
+        outcomes.append((Outcome(value), Outcome(value)))
+    one = verdicts.entry_of(task, Reply("ok", tuple(outcomes)))
+    assert (one["state"], one["points"]) == ("wrong", 0)
+
+
+def test_a_fault_of_the_grader_is_tried_again_and_is_no_zero(monkeypatch):
+    class Faulty(LocalServer):
+        calls = 0
+
+        def run(self, job):
+            self.calls += 1
+            if self.calls <= self.n_faults:
+                raise RuntimeError("at 0x7f00deadbeef")
+            return super().run(job)
+
+    once, always = Faulty(), Faulty()
+    once.n_faults, always.n_faults = 1, 99
+    assert graded(notebook(SCORE), server=once)["state"] == "ok"
+    row = graded(SOURCE, replace(OPTIONS, exercises=CHAPTER), server=always)
+    assert (row["state"], row["score"], row["max_score"]) == ("grader_error", None, 5)
+    assert row["exercises"][0]["points"] is None
+    assert "0x..." in row["exercises"][0]["message"]
+    assert graded(notebook(SCORE), server=reply(state="grader_error"))["score"] is None
+    monkeypatch.setattr(rows, "read_notebook", lambda data: 1 / 0)
+    row = graded(notebook(SCORE))
+    assert (row["state"], row["score"]) == ("grader_error", None)
+    assert row["problems"] == ["The grader failed: ZeroDivisionError: division by zero"]
+    json.dumps(row)
+
+
+def test_a_measure_that_fails_on_a_result_of_the_right_kind_is_wrong():
+    task = verdicts.task_of(ALL["3.1"], 5)
+
+    def measure(result, inputs):
+        if not torch.equal(result, task.wanted[0].value):
+            raise RuntimeError("cannot")
+        return result
+
+    exercise = replace(ALL["3.1"], measure=Measure("m", measure))
+    one = task.cases[0]
+    broken = replace(task, exercise=exercise, cases=(one,), wanted=task.wanted[:1], payloads=task.payloads[:1])
+    outcome = Outcome(task.wanted[0].value + 1)
+    found = verdicts.entry_of(broken, Reply("ok", ((outcome, outcome),)))
+    assert found["state"] == "wrong" and "could not use your result" in found["message"]
+
+
+# --- a class ----------------------------------------------------------------------------------------------------
+
+
+def test_a_class_has_a_row_for_each_and_the_same_bytes_again(tmp_path):
+    folder, told = fill(tmp_path / "class"), []
+    (folder / "grades.csv").write_text("a")
+    summary, first = run_class(folder, tmp_path / "a", on_row=lambda *news: told.append(news))
+    assert {name: row["state"] for name, row in results(tmp_path / "a").items()} == {
+        "broken.ipynb": "invalid_notebook",
+        "mutant.ipynb": "partial",
+        "raises.ipynb": "error",
+        "right.ipynb": "ok",
+        "untouched.ipynb": "unattempted",
+    }
+    assert (summary.rows, summary.reused, summary.ignored) == (5, 0, ("grades.csv",))
+    assert summary.states["ok"] == 1
+    assert [(done, count) for _, done, count in told] == [(number, 5) for number in range(1, 6)]
+    assert run_class(folder, tmp_path / "b", replace(OPTIONS, exercises=CHAPTER, parallel=1))[1] == first
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
+        ".lock",
+        "journal.jsonl",
+        "results.csv",
+        "results.jsonl",
+        "results.xml",
+        "timings.jsonl",
+    ]
+
+
+def test_a_second_run_grades_nothing_and_a_changed_file_only_itself(tmp_path):
+    folder, servers = fill(tmp_path / "class"), []
+
+    def make(*given):
+        servers.append(LocalServer(*given))
+        return servers[-1]
+
+    _, first = run_class(folder, tmp_path / "out", make_server=make)
+    summary, second = run_class(folder, tmp_path / "out", make_server=make)
+    assert second == first and summary.reused == 5 and not servers[1].jobs
+    (folder / "raises.ipynb").write_bytes(notebook(SCORE))
+    (folder / "same.ipynb").write_bytes((folder / "right.ipynb").read_bytes())
+    run_class(folder, tmp_path / "out", make_server=make)
+    assert [job.function for job in servers[2].jobs] == ["previous_token_score"]
+    assert results(tmp_path / "out")["same.ipynb"]["state"] == "ok"
+    assert run_class(folder, tmp_path / "out", make_server=make)[0].reused == 6
+    run_class(folder, tmp_path / "out", replace(OPTIONS, exercises=CHAPTER, seed=6), make_server=make)
+    assert len(servers[4].jobs) > 4  # other inputs
+
+
+def test_a_changed_specification_grades_its_exercise_again_and_no_other(tmp_path, monkeypatch):
+    folder, servers = fill(tmp_path / "class"), []
+
+    def make(*given):
+        servers.append(LocalServer(*given))
+        return servers[-1]
+
+    run_class(folder, tmp_path / "out", make_server=make)
+    real = given.specification
+    monkeypatch.setattr(rows, "specification", lambda task: real(task) + ("x" if task.id == "3.2" else ""))
+    summary, _ = run_class(folder, tmp_path / "out", make_server=make)
+    assert {job.function for job in servers[1].jobs} == {"previous_token_query_key"}
+    assert summary.reused == 0  # every row names the new specification
+
+
+def test_faults_of_the_grader_are_not_remembered(tmp_path):
+    folder = fill(tmp_path / "class")
+
+    class Faulty(LocalServer):
+        def run(self, job):
+            raise RuntimeError("no")
+
+    run_class(folder, tmp_path / "out", make_server=Faulty)
+    assert results(tmp_path / "out")["right.ipynb"]["state"] == "grader_error"
+    assert run_class(folder, tmp_path / "out")[1] == run_class(folder, tmp_path / "other")[1]
+
+
+def test_an_interrupt_leaves_what_is_done_and_the_next_run_ends_the_same(tmp_path):
+    folder = fill(tmp_path / "class", 3)
+
+    def stop(row, done, count):
+        if done == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_class(folder, tmp_path / "out", on_row=stop)
+    assert not (tmp_path / "out" / "results.jsonl").exists()
+    summary, interrupted = run_class(folder, tmp_path / "out")
+    assert summary.reused == 7
+    assert run_class(folder, tmp_path / "whole")[1] == interrupted
+
+
+def test_a_kill_in_the_middle_and_a_torn_line_lose_nothing(tmp_path):
+    folder, out = fill(tmp_path / "class", 12), tmp_path / "out"
+    code = (
+        "import sys, time; from pathlib import Path; from dataclasses import replace\n"
+        "from test_grader_grade import run_class\n"
+        "tell = lambda row, done, n: (print(done, flush=True), time.sleep(0.05))\n"
+        "run_class(Path(sys.argv[1]), Path(sys.argv[2]), on_row=tell)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder), str(out)],
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((".", "tests"))},
+    )
+    for line in process.stdout:
+        if int(line) == 20:
+            process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    with open(out / "journal.jsonl", "ab") as file:
+        file.write(b'\n01234567 {"row": {"submis')
+    summary, resumed = run_class(folder, out)
+    assert 20 <= summary.reused < 60
+    assert run_class(folder, tmp_path / "whole")[1] == resumed
+
+
+def test_two_graders_on_one_folder(tmp_path):
+    folder = fill(tmp_path / "class")
+    (tmp_path / "out").mkdir()
+    with locked(tmp_path / "out" / ".lock"), pytest.raises(InUse, match="another grader is writing"):
+        run_class(folder, tmp_path / "out")
+    run_class(folder, tmp_path / "out")
+
+
+def test_results_within_the_folder_of_submissions(tmp_path):
+    folder = fill(tmp_path / "class")
+    first = run_class(folder, folder / "results")[0]
+    assert run_class(folder, folder / "results")[0].rows == first.rows == 5
+
+
+def test_bad_options_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"9\.99"):
+        run_class(tmp_path, tmp_path / "out", replace(OPTIONS, exercises=("9.99",)))
+    with pytest.raises(ValueError, match="shard"):
+        replace(OPTIONS, shard=(3, 2))
+    with pytest.raises(ValueError, match="parallel"):
+        replace(OPTIONS, parallel=0)
+
+
+def test_too_little_isolation_is_refused_before_anything_runs(tmp_path):
+    folder = fill(tmp_path / "class")
+    with pytest.raises(
+        TooLittleIsolation, match="landlock is required, but landlock is missing here; there is: limits"
+    ):
+        run_class(folder, tmp_path / "out", replace(OPTIONS, require="landlock"))
+    assert not (tmp_path / "out" / "results.jsonl").exists()
+    check_isolation(["limits", "landlock", "namespaces"], "namespaces")
+    with pytest.raises(TooLittleIsolation, match="landlock is missing"):
+        check_isolation(["limits", "namespaces"], "namespaces")
+    with pytest.raises(ValueError, match="strong"):
+        check_isolation([], "strong")
+
+
+# --- shares -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shares(tmp_path):
+    folder = fill(tmp_path / "class", 3)
+    for number in (1, 2, 3):
+        run_class(folder, tmp_path / f"out{number}", replace(OPTIONS, exercises=CHAPTER, shard=(number, 3)))
+    return tmp_path
+
+
+def test_shares_merge_into_the_very_bytes_of_one_run(shares):
+    merge([shares / f"out{number}" for number in (3, 1, 2)], shares / "merged")
+    run_class(shares / "class", shares / "whole")
+    for name in ("results.jsonl", "results.csv", "results.xml"):
+        assert (shares / "merged" / name).read_bytes() == (shares / "whole" / name).read_bytes()
+
+
+def test_shares_in_one_folder(shares):
+    for number in (1, 2, 3):
+        run_class(shares / "class", shares / "out", replace(OPTIONS, exercises=CHAPTER, shard=(number, 3)))
+    merge([shares / "out"], shares / "out")
+    assert (shares / "out" / "results.jsonl").read_bytes() == run_class(shares / "class", shares / "whole")[1]
+
+
+def test_shares_that_do_not_belong_together_are_refused(shares):
+    parts = [shares / f"out{number}" for number in (1, 2, 3)]
+    with pytest.raises(ValueError, match="missing: 2"):
+        merge([parts[0], parts[2]], shares / "m")
+    path = parts[1] / "part-2-of-3.jsonl"
+    header, *lines = path.read_text().splitlines()
+    record = json.loads(lines[0])
+
+    def broken(words, *changed):
+        path.write_text("\n".join(changed) + "\n")
+        with pytest.raises(ValueError, match=words):
+            merge(parts, shares / "m")
+        assert not (shares / "m" / "results.jsonl").exists()
+
+    broken("same seed", header.replace('"seed": 5', '"seed": 6'), *lines)
+    broken("version of course_lib", header.replace('"package": "', '"package": "x'), *lines)
+    broken("must begin with", *lines)
+    broken("is broken at byte", header, lines[0][:-9])
+    with_key = {**record, "keys": {"3.1": "another"}}
+    broken("specification of exercise 3.1", header, json.dumps(with_key))
+    stolen = json.loads((parts[0] / "part-1-of-3.jsonl").read_text().splitlines()[1])
+    stolen["row"]["score"] = 100
+    broken("differently", header, json.dumps(stolen))
+    with pytest.raises(ValueError, match="--shard"):
+        merge([shares / "class"], shares / "m")
+
+
+# --- what is kept on disk ---------------------------------------------------------------------------------------
+
+
+def test_a_store_gives_back_whole_records_only(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    with Store(path) as store:
+        places = [store.add({"n": number, "text": "ä\n" * number}) for number in range(50)]
+        assert store.read(places[7])["n"] == 7
+    data = path.read_bytes()
+    for cut in (1, 10, len(data) // 2, len(data) - 1):
+        path.write_bytes(data[:cut])
+        with Store(path) as store:
+            whole = [record["n"] for _, record in store.places()]
+            assert whole == list(range(len(whole)))
+            store.add({"n": "after"})
+            assert [record["n"] for _, record in store.places()] == [*whole, "after"]
+    path.write_bytes(data.replace(b'"n": 7', b'"n": 8'))
+    with Store(path) as store:
+        assert [record["n"] for _, record in store.places()] == [n for n in range(50) if n != 7]
+        with pytest.raises(OSError, match="cannot be read"):
+            store.read(places[7])
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "results.jsonl"
+    path.write_bytes(b"old")
+    with pytest.raises(RuntimeError), written_whole(path) as file:
+        file.write(b"half")
+        raise RuntimeError
+    assert path.read_bytes() == b"old"
+
+
+def test_solutions_of_all_chapters_pass_at_once(tmp_path):
+    """A notebook with the answers of several chapters, as one long script."""
+    ids = ("0.1", "1.1", "2.2", "3.1", "5.2", "8.1", "9.1", "10.1", "11.2", "12.3")
+    code = "\n# %%\n".join(solved(one) for one in ids)
+    row = graded(code.encode(), replace(OPTIONS, exercises=ids))
+    assert row["state"] == "ok", [one for one in row["exercises"] if one["state"] != "ok"]

@@ -1,0 +1,420 @@
+"""Answers taken out of submissions: any bytes, many styles of right answers, and what is said where there is none."""
+
+from __future__ import annotations
+
+import ast
+import json
+import string
+from contextlib import suppress
+from time import perf_counter
+
+import pytest
+from grader_class import solved
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from course_lib.grader.given import cell_ids, chapter_of, known_exercises, specification
+from course_lib.grader.magics import without_magics
+from course_lib.grader.reading import MAX_BYTES, InvalidNotebook, parse
+from course_lib.grader.slicing import shown
+from course_lib.grader.submission import answers_of, read_answers, read_notebook
+from course_lib.grading import load
+from course_lib.grading.examine import PASSED, examine
+from course_lib.grading.pages import as_stub
+from course_lib.grading.source import code_cells
+
+ROOT = load.source_folder().parent
+ALL = known_exercises()
+TASKS = {one: ALL[one] for one in ("3.1", "3.2", "3.3")}
+SCORE = (
+    "def previous_token_score(pattern):\n    return pattern.diagonal(offset=-1, dim1=-2, dim2=-1).mean(dim=(0, -1))\n"
+)
+WRONG = "def previous_token_score(pattern):\n    return pattern.sum()\n"
+STUB = 'def previous_token_score(pattern):\n    raise NotImplementedError("your code here")\n'
+ID = "5cb529a6e02c"  # of the answer cell of 3.1, as exercises/03_previous_token_head.ipynb has it
+
+
+def cell(source, id=None, **more):
+    return {"cell_type": "code", "metadata": {}, "outputs": [], "source": source, **({"id": id} if id else {}), **more}
+
+
+def notebook(*cells, **more) -> bytes:
+    made = [one if isinstance(one, dict) else cell(one) for one in cells]
+    return json.dumps({"cells": made, "metadata": {}, "nbformat": 4, "nbformat_minor": 5, **more}).encode()
+
+
+def run(cells):
+    namespace = {"__name__": "__main__"}
+    for code in cells:
+        exec(compile(code, "cell", "exec", dont_inherit=True), namespace)
+    return namespace
+
+
+def passes(data: bytes, exercise_id="3.1") -> bool:
+    answers = read_answers(data, {exercise_id: ALL[exercise_id]})
+    assert exercise_id in answers.found, answers.problems
+    function = run(answers.found[exercise_id])[ALL[exercise_id].reference.__name__]
+    return examine(ALL[exercise_id], function, seed=7).state == PASSED
+
+
+def problem(data: bytes) -> str:
+    return read_answers(data, {"3.1": ALL["3.1"]}).problems["3.1"]
+
+
+# --- the course's own notebooks ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "solutions").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_every_solution_passes_and_every_untouched_exercise_is_unattempted(path):
+    solved = read_notebook(path.read_bytes())
+    chosen = {one: ALL[one] for one in solved.names(ALL)}
+    assert {one.partition(".")[0] for one in chosen} == {str(int(path.stem[:2]))}
+    answers = answers_of(solved, chosen)
+    assert answers.found.keys() == chosen.keys()
+    for one, cells in answers.found.items():
+        assert not any("check(" in code for code in cells)
+        assert examine(ALL[one], run(cells)[ALL[one].reference.__name__], seed=11).state == PASSED
+    untouched = read_notebook((ROOT / "exercises" / path.name).read_bytes())
+    assert answers_of(untouched, chosen).unattempted == set(untouched.names(ALL)) == set(chosen)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "solutions").glob("*.md")), ids=lambda path: path.stem)
+def test_ids_of_cells_are_those_of_the_generated_notebooks(path):
+    written = json.loads((ROOT / "exercises" / f"{path.stem}.ipynb").read_bytes())["cells"]
+    cells = code_cells(path.read_text(encoding="utf-8"))
+    pairs = zip(cells, cell_ids(cells), strict=True)
+    ours = [id for cell, id in pairs if not cell.tags & {"spec", "solution-only"}]
+    assert ours == [one["id"] for one in written if one["cell_type"] == "code" and one["id"] != "colab-setup"]
+
+
+# --- any bytes --------------------------------------------------------------------------------------------------
+
+BROKEN = {
+    "empty": b"",
+    "blank": b" \n\t",
+    "null bytes": b"\0" * 100,
+    "binary": bytes(range(256)) * 10,
+    "png": b"\x89PNG\r\n\x1a\n" + b"\0" * 50,
+    "prose": b"Dear teacher, my dog ate it.",
+    "one word": b"hello",
+    "half a notebook": notebook(SCORE)[:-40],
+    "a list": b"[]",
+    "a number": b"3",
+    "no cells": b"{}",
+    "cells are a text": b'{"cells": "x"}',
+    "cells are a number": b'{"cells": 3, "worksheets": {}}',
+    "deep lists": b"[" * 500_000,
+    "deep objects": b'{"a":' * 100_000,
+    "html": b"<!DOCTYPE html><html></html>",
+    "zip": b"PK\x03\x04aaaa",
+    "too large": b" " * MAX_BYTES + b"{}",
+    "too much code": notebook("x = 1\n" * 100_000),
+    "too many cells": notebook(*["1"] * 6_000),
+}
+
+
+@pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN)
+def test_what_is_no_notebook_says_so(data):
+    with pytest.raises(InvalidNotebook, match=r"^The file .*\.$"):
+        read_answers(data, TASKS)
+
+
+ODD = {
+    "source as lines": notebook(cell(SCORE.splitlines(keepends=True))),
+    "BOM": b"\xef\xbb\xbf" + notebook(SCORE),
+    "UTF-16": notebook(SCORE).decode().encode("utf-16"),
+    "UTF-16 without a mark": notebook(SCORE).decode().encode("utf-16-le"),
+    "CRLF": notebook(SCORE.replace("\n", "\r\n")),
+    "old Mac lines": notebook(SCORE.replace("\n", "\r")),
+    "NaN": notebook(SCORE, score=float("nan")),
+    "huge integer": notebook(SCORE).replace(b'"nbformat": 4', b'"nbformat": ' + b"9" * 10_000),
+    "half a character": notebook("x = '\ud800'", SCORE),
+    "latin-1 prose": notebook(SCORE).replace(b'"metadata": {}', b'"metadata": {"t": "caf\xe9"}', 1),
+    "two cells with one id": notebook(cell(WRONG, ID), cell(SCORE, ID)),
+    "stripped metadata": json.dumps({"cells": [{"cell_type": "code", "source": SCORE}]}).encode(),
+    "format 3": json.dumps(
+        {"nbformat": 3, "worksheets": [{"cells": [{"cell_type": "code", "input": SCORE, "language": "python"}]}]}
+    ).encode(),
+    "cells of other kinds": notebook(
+        None, 3, [], {"cell_type": []}, cell(None), cell(7), cell([1, None, "x = 1"]), cell({"a": 1}), cell(SCORE)
+    ),
+    "metadata of other kinds": notebook(cell(SCORE, metadata=[1], id=3)),
+    "a null byte in another cell": notebook("x = '\0'", SCORE),
+    "a syntax error in another cell": notebook("def broken(:", SCORE, "x = = 3"),
+    "indentation": notebook("    x = 1", SCORE),
+    "deep code in another cell": notebook("(" * 5_000 + ")" * 5_000, "-" * 90_000 + "1", SCORE),
+    "a return outside": notebook("return 3", SCORE),
+    "script": SCORE.encode(),
+    "script with cells": ("# %% [markdown]\n# it's prose\n# %%\nbroken(\n# %%\n" + SCORE).encode(),
+    "script without a space": ("#%%\nimport torch\n#%%\n" + SCORE).encode(),
+}
+
+
+@pytest.mark.parametrize("data", ODD.values(), ids=ODD)
+def test_what_is_odd_but_right_passes(data):
+    assert passes(data)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.binary(max_size=300) | st.text(alphabet=string.printable, max_size=200).map(str.encode))
+def test_no_bytes_raise_anything_else(data):
+    with suppress(InvalidNotebook):
+        read_answers(data, {"3.1": ALL["3.1"]})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=20) | st.sampled_from([SCORE, "code", ID]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["cells", "cell_type", "source", "id", "metadata", "worksheets", "input"]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(JSON)
+def test_no_json_raises_anything_else(value):
+    with suppress(InvalidNotebook):
+        read_answers(json.dumps({"cells": value}).encode(), {"3.1": ALL["3.1"]})
+
+
+# --- styles of right answers ------------------------------------------------------------------------------------
+
+STYLES = {
+    "helper in another cell": ("def band(p):\n    return p.diagonal(offset=-1, dim1=-2, dim2=-1)",
+                               "def previous_token_score(pattern):\n    return band(pattern).mean(dim=(0, -1))"),
+    "global constant": ("OFFSET = -1", SCORE.replace("offset=-1", "offset=OFFSET")),
+    "constant from a constant": ("ONE = 1", "OFFSET = -ONE", SCORE.replace("offset=-1", "offset=OFFSET")),
+    "import in its own cell": ("from einops import reduce", "def previous_token_score(pattern):\n"
+                               "    return reduce(pattern.diagonal(-1, -2, -1), 'b h p -> h', 'mean')"),
+    "import in the answer's cell": ("import torch.nn.functional as F\n" + SCORE.replace("return ", "return F.relu(")
+                                    .rstrip() + ")\n",),
+    "partial": ("import functools", "def of(offset, p):\n    return p.diagonal(offset, -2, -1).mean(dim=(0, -1))",
+                "previous_token_score = functools.partial(of, -1)"),
+    "lambda": ("previous_token_score = lambda p: p.diagonal(-1, -2, -1).mean((0, -1))",),
+    "another name": (SCORE.replace("previous_token_score", "mine"), "previous_token_score = mine"),
+    "class": ("class Scorer:\n    offset = -1\n    def __call__(self, p):\n"
+              "        return p.diagonal(self.offset, -2, -1).mean((0, -1))", "previous_token_score = Scorer()"),
+    "nested": ("def make():\n    def inner(p):\n        return p.diagonal(-1, -2, -1).mean((0, -1))\n    return inner",
+               "previous_token_score = make()"),
+    "star import": ("from math import *", SCORE.replace("offset=-1", "offset=-int(floor(pi / 3))")),
+    "try around an import": ("try:\n    import nonsense\nexcept ImportError:\n    import math as nonsense",
+                             SCORE.replace("offset=-1", "offset=-int(nonsense.exp(0))")),
+    "if around an import": ("if True:\n    import math", SCORE.replace("offset=-1", "offset=-int(math.exp(0))")),
+    "changed in place": ("OFFSET = 0", "OFFSET -= 1", SCORE.replace("offset=-1", "offset=OFFSET")),
+    "filled in place": ("PLACE = {}", "PLACE['x'] = -1", SCORE.replace("offset=-1", "offset=PLACE['x']")),
+    "appended": ("PLACES = []", "PLACES.append(-1)", SCORE.replace("offset=-1", "offset=PLACES[0]")),
+    "filled in a loop": ("PLACES = []", "for i in range(3):\n    PLACES.append(i - 1)",
+                         SCORE.replace("offset=-1", "offset=PLACES[0]")),
+    "decorated": ("import functools\ndef noisy(f):\n    @functools.wraps(f)\n    def g(*a):\n        return f(*a)\n"
+                  "    return g", "@noisy\n" + SCORE),
+    "rewrapped": (SCORE, "import torch", "previous_token_score = torch.no_grad()(previous_token_score)"),
+    "annotations from the future": ("from __future__ import annotations", SCORE.replace("(pattern)", "(pattern: T)")),
+    "global": ("CALLS = 0", SCORE.replace("    return", "    global CALLS\n    CALLS += 1\n    return")),
+    "helper below": (SCORE.replace("return pattern", "return band(pattern)"), "def band(p):\n    return p"),
+    "semicolons": ("a = 5; OFFSET = -1; print(1 / 0)", SCORE.replace("offset=-1", "offset=OFFSET")),
+    "walrus": ("print(OFFSET := -1)", SCORE.replace("offset=-1", "offset=OFFSET")),
+    "dataclass": ("from dataclasses import dataclass\n@dataclass\nclass Config:\n    offset: int = -1",
+                  SCORE.replace("offset=-1", "offset=Config().offset")),
+    "match": ("match 3:\n    case int():\n        OFFSET = -1", SCORE.replace("offset=-1", "offset=OFFSET")),
+    "given import deleted": (SCORE.replace("(pattern)", "(pattern: Tensor)").replace("offset=-1", "offset=-int(math.e)"
+                             ).replace("int(math.e)", "int(math.exp(0))"),),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("cells", STYLES.values(), ids=STYLES)
+def test_right_answers_pass_in_every_style(cells):
+    assert passes(notebook(*cells))
+    assert passes("\n".join(cells).encode()) or "future" in str(cells)
+
+
+def test_demos_checks_and_shell_lines_do_not_run():
+    data = notebook(
+        "raise RuntimeError('a demo')",
+        "%matplotlib inline\n!rm -rf /\nimport math",
+        "pattern = 1 / 0\nprint(pattern)",
+        SCORE,
+        'check("3.1", previous_token_score)\nhint("3.1")',
+        "assert False",
+    )
+    assert passes(data)
+    answers = read_answers(data, {"3.1": ALL["3.1"]})
+    assert answers.skipped == ("%matplotlib inline", "!rm -rf /")
+    assert "1 / 0" not in "".join(answers.found["3.1"])
+
+
+def test_lines_keep_their_numbers():
+    code = "import torch; x = 1; print(x)\n\n# a comment\nprint(\n  'ä', x\n)\n" + SCORE
+    answers = read_answers(notebook(code), {"3.1": ALL["3.1"]})
+    assert answers.found["3.1"][-1].splitlines()[6] == SCORE.splitlines()[0]
+
+
+# --- which definition counts ------------------------------------------------------------------------------------
+
+
+def test_the_last_definition_wins():
+    assert passes(notebook(WRONG, SCORE))
+    assert not passes(notebook(SCORE, WRONG))
+    assert passes(notebook(SCORE, STUB))  # a stub that stands below is no answer
+
+
+def test_the_given_cell_counts_not_what_stands_behind_the_check():
+    check = 'check("3.1", previous_token_score)'
+    assert passes(notebook(cell(SCORE, ID), check, WRONG))
+    assert passes(notebook(cell(SCORE, ID), WRONG))
+    assert passes(notebook(cell(WRONG, ID), SCORE, check))
+    assert passes(notebook(cell(WRONG, ID), check, SCORE, check))
+    assert passes(notebook(cell(STUB, ID), check, SCORE))
+
+
+def test_a_helper_is_the_one_that_the_check_saw():
+    helper = "def band(p):\n    return p.diagonal(-1, -2, -1)"
+    answer = "def previous_token_score(pattern):\n    return band(pattern).mean((0, -1))"
+    check, other = 'check("3.1", previous_token_score)', "def band(p):\n    return p"
+    assert passes(notebook(helper, answer, check, other))
+    assert passes(notebook(other, answer, helper, check))
+    assert passes(notebook(helper, answer, other))
+    assert not passes(notebook(other, answer, check, helper))
+
+
+def test_edited_set_up_does_not_matter_and_own_imports_do():
+    setup = "fc47c9e0c9a9"  # of the set-up cell of chapter 3
+    broken = cell("import math\nsubspaces = None\nimport torch as t\nfrom torch import Tensor", setup)
+    body = solved("3.2").replace("torch.", "t.")
+    assert passes(notebook(broken, body), "3.2")
+
+
+# --- what is said where there is no answer ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        (("x = 1",), "missing: no cell defines `previous_token_score`"),
+        (("def previous_tokens_score(p): return p",), "did you mean `previous_tokens_score`?"),
+        ((cell("def mine(p):\n    return p", ID),), "did you mean `mine`?"),
+        (("def previous_token_score(pattern)\n    return 1",), "syntax error in line 1: expected ':'"),
+        (("x = 1\ndef previous_token_score(p, p):\n    return 1",), "duplicate argument 'p'"),
+        (("async def previous_token_score(p):\n    return 1",), "leave out the word `async`"),
+        (("class previous_token_score:\n    pass",), "is a class; wanted is a function"),
+        ((STUB,), "as it was given out"),
+        (("def previous_token_score(p):\n    '''Later.'''\n    ...",), "as it was given out"),
+    ],
+)
+def test_a_missing_answer_is_explained(cells, words):
+    assert words in problem(notebook(*cells))
+
+
+def test_only_what_was_not_tried_is_unattempted():
+    tried = [notebook("def previous_tokens_score(p): return p"), notebook("def previous_token_score(p): return (")]
+    assert all(not read_answers(data, TASKS).unattempted & {"3.1"} for data in tried)
+    assert read_answers(notebook("x = 1", STUB), TASKS).unattempted == set(TASKS)
+
+
+def test_a_function_of_another_exercise_is_no_slip():
+    answers = read_answers(notebook("def previous_token_query_key(a, b):\n    return a"), TASKS)
+    assert "did you mean" not in answers.problems["3.3"]
+
+
+# --- magics and slices ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "left", "skipped"),
+    [
+        ("%%time\nx = 1", "\nx = 1", ("%%time",)),
+        ("%%bash\nrm -rf /", "", ("%%bash",)),
+        ("x = 3\n%timeit f(\ny = 4", "x = 3\npass\ny = 4", ("%timeit f(",)),
+        ("files = !ls\nx = 1", "pass\nx = 1", ("files = !ls",)),
+        ("x?\nimport math", "pass\nimport math", ("x?",)),
+        ("if a:\n    !pip install 'x\nb = 1", "if a:\n    pass\nb = 1", ("!pip install 'x",)),
+        ("x = (7\n % 3)", "x = (7\n % 3)", ()),
+        ("s = '''\n%magic\n!ls\n'''", "s = '''\n%magic\n!ls\n'''", ()),
+        ("\n".join(["!ls ("] * 40), "\n".join(["pass"] * 40), ("!ls (",) * 40),
+    ],
+)
+def test_magics_are_left_out_and_listed(code, left, skipped):
+    found = without_magics(code)
+    assert (found.text, found.skipped) == (left, skipped)
+    assert found.tree is not None
+
+
+def test_deep_and_wide_code_ends_in_a_sentence_and_soon():
+    deep = [
+        "-" * 900 + "1",
+        "lambda: " * 90 + "1",
+        "(" * 150 + "1" + ")" * 150,
+        "[" * 150 + "]" * 150,
+        "a." * 3000 + "b",
+    ]
+    for expression in [*deep, "1" + "+1" * 20_000, "f" + "()" * 5_000, " " * 400_000 + "(", "a" * 400_000 + " b"]:
+        for code in (f"def previous_token_score(p):\n    return {expression}", f"x = {expression}", expression):
+            started = perf_counter()
+            answers = read_answers(notebook(code, "def f(p):\n    return x"), {"3.1": ALL["3.1"]})
+            assert answers.found or answers.problems
+            assert perf_counter() - started < 5
+
+
+def test_many_magics_are_listed_shortly():
+    answers = read_answers(notebook("\n".join(f"!echo {'x' * 999}" for _ in range(90))), TASKS)
+    assert len(answers.skipped) == 51 and answers.skipped[-1] == "and 40 more"
+    assert max(map(len, answers.skipped)) == 200
+
+
+PIECES = [
+    "x = 1",
+    "print('ä', '\\n')",
+    "def f():\n    '''a\n    b'''\n    return 1",
+    "import os",
+    "@d\nclass C:\n    y = 2",
+]
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(PIECES), st.booleans(), st.sampled_from(["\n", "\n\n", "; "])), min_size=1))
+def test_a_slice_is_the_kept_statements_and_nothing_else(pieces):
+    text = ""
+    for code, _, end in pieces:
+        simple = end == "; " and "\n" not in code
+        text += code + ("; " if simple else "\n")
+    tree = parse(text)
+    if tree is None:  # a block behind a semicolon
+        return
+    keep = {number for number, (_, kept, _) in enumerate(pieces) if kept}
+    left = parse(shown(text, tree, keep))
+    wanted = [
+        ast.dump(node) if number in keep else ast.dump(parse("0").body[0]) for number, node in enumerate(tree.body)
+    ]
+    assert [ast.dump(node) for node in left.body] == wanted
+
+
+# --- specifications ---------------------------------------------------------------------------------------------
+
+
+def test_a_specification_changes_with_what_it_uses_and_with_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "03_previous_token_head.md"
+    text = (ROOT / "solutions" / path.name).read_text(encoding="utf-8")
+    monkeypatch.setattr(load, "source_folder", lambda: tmp_path)
+
+    def keys(changed):
+        path.write_text(changed, encoding="utf-8")
+        exercises = load.load_source(path)
+        return {one: specification(exercise) for one, exercise in exercises.items()}
+
+    before = keys(text)
+    assert keys(text.replace("One number says how well", "One number tells how well")) == before
+    after = keys(text.replace('"3.1",', '"3.1",\n    # harder now', 1).replace("difficulty=1", "difficulty=2", 1))
+    assert {one for one in before if before[one] != after[one]} == {"3.1"}
+
+
+def test_a_stub_of_the_course_is_known():
+    chapter = chapter_of(ALL["3.2"])
+    source = next(c for c in code_cells((ROOT / "solutions/03_previous_token_head.md").read_text())
+                  if "answer" in c.tags and "def previous_token_query_key" in c.code)  # fmt: skip
+    answers = read_answers(notebook(as_stub(source.code)), TASKS)
+    assert "3.2" in answers.unattempted and "previous_token_query_key" in chapter.stubs
