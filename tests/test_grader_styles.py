@@ -115,9 +115,7 @@ def _edited_set_up() -> dict:
     def edit(cells):
         for cell in cells:
             if "from course_lib.grading import" in "".join(cell["source"]):
-                cell["source"] = (
-                    "import torch, math\nfrom torch import *\nfrom course_lib.handbuilt import *\nTensor = torch.Tensor"
-                )
+                cell["source"] = "import torch, math\nfrom course_lib.handbuilt import *\nTensor = torch.Tensor"
         return cells
 
     return answered(edit)

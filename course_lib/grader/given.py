@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
+from course_lib.grader.reading import ONE_AT_A_TIME, parse_strictly
 from course_lib.grader.slicing import Program, Statement
 from course_lib.grader.states import ids_in_order
 from course_lib.grading import load
@@ -67,7 +68,8 @@ def _sources(folder: Path) -> dict[str, Path]:
 
 @lru_cache(maxsize=64)
 def _read_chapter(path: Path, _changed: int) -> Chapter:
-    cells = code_cells(path.read_text(encoding="utf-8"))
+    with ONE_AT_A_TIME:
+        cells = code_cells(path.read_text(encoding="utf-8"))
     names = dict(zip(cells, cell_ids(cells), strict=True))
     given = [cell for cell in cells if not cell.tags & {*_NOT_SHOWN, "answer"}]
     answers = {name: cell for cell in cells if "answer" in cell.tags for name in _functions(cell.code)}
@@ -76,7 +78,7 @@ def _read_chapter(path: Path, _changed: int) -> Chapter:
         frozenset(names[cell] for cell in given),
         {name: names[cell] for name, cell in answers.items()},
         {name: _function(as_stub(cell.code), name) for name, cell in answers.items()},
-        {name: tuple(ast.parse(cell.code).body) for name, cell in answers.items()},
+        {name: tuple(parse_strictly(cell.code).body) for name, cell in answers.items()},
     )
 
 
@@ -92,11 +94,11 @@ def cell_ids(cells: list[CodeCell]) -> list[str]:
 
 
 def _functions(code: str) -> list[str]:
-    return [node.name for node in ast.parse(code).body if isinstance(node, ast.FunctionDef)]
+    return [node.name for node in parse_strictly(code).body if isinstance(node, ast.FunctionDef)]
 
 
 def _function(code: str, name: str) -> ast.stmt:
-    return next(node for node in ast.parse(code).body if isinstance(node, ast.FunctionDef) and node.name == name)
+    return next(node for node in parse_strictly(code).body if isinstance(node, ast.FunctionDef) and node.name == name)
 
 
 def _setup(cells: list[CodeCell]) -> Iterator[Statement]:
@@ -108,7 +110,7 @@ def _setup(cells: list[CodeCell]) -> Iterator[Statement]:
 def _parsed(code: str) -> list[ast.stmt]:
     """The statements of a given cell; none of a cell with a notebook's magic."""
     try:
-        return ast.parse(code).body
+        return parse_strictly(code).body
     except SyntaxError:
         return []
 

@@ -8,10 +8,14 @@ from __future__ import annotations
 import ast
 import json
 import re
+import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+# Python 3.11 counts the depth of the tree it builds for all threads together: two at a time, and it gives up.
+ONE_AT_A_TIME = threading.RLock()
 
 MAX_BYTES = 32 << 20
 MAX_CODE = 500_000  # characters of code in all cells together; more would cost memory, and no answer is that long
@@ -137,7 +141,7 @@ def parse_strictly(code: str) -> ast.Module:
         SyntaxError: also for code that Python refuses in other ways.
     """
     try:
-        with warnings.catch_warnings():
+        with ONE_AT_A_TIME, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an invalid escape is not our business
             return ast.parse(code)
     except RecursionError:

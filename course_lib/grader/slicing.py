@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from types import CodeType
 
+from course_lib.grader.reading import ONE_AT_A_TIME
+
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _NAMED = (*_FUNCTIONS, ast.ClassDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
@@ -69,7 +71,8 @@ class Statement:
 
 def _compiled(node: ast.stmt) -> CodeType:
     try:
-        return compile(ast.Module([node], []), "<cell>", "exec", dont_inherit=True)
+        with ONE_AT_A_TIME:
+            return compile(ast.Module([node], []), "<cell>", "exec", dont_inherit=True)
     except (RecursionError, MemoryError, ValueError) as error:
         raise SyntaxError(f"the code cannot be compiled ({type(error).__name__})") from None
 
@@ -109,7 +112,15 @@ def _touched(part: ast.AST) -> Iterator[str]:
     if isinstance(part, _PLACES) and not isinstance(part.ctx, ast.Load):
         yield _base(part)
     elif isinstance(part, ast.Expr) and isinstance(part.value, ast.Call):
-        yield _base(part.value.func) if isinstance(part.value.func, ast.Attribute) else ""
+        yield _changed(part.value)
+
+
+def _changed(call: ast.Call) -> str:
+    """`TABLE` of `TABLE.append(1)` and of `setattr(TABLE, "rows", 1)`; empty for other calls."""
+    if isinstance(call.func, ast.Attribute):
+        return _base(call.func)
+    sets = isinstance(call.func, ast.Name) and call.func.id == "setattr" and call.args
+    return _base(call.args[0]) if sets else ""
 
 
 def _base(node: ast.AST) -> str:

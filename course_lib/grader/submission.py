@@ -22,6 +22,9 @@ from course_lib.grading.spec import Exercise
 __all__ = ["Answers", "InvalidNotebook", "answers_of", "read_answers", "read_notebook"]
 
 
+ALIKE = 0.75  # of 1: names less alike than this are two names, not one and its misspelling
+
+
 @dataclass(frozen=True)
 class Answers:
     """The answers of one submission.
@@ -129,6 +132,11 @@ class _Search:
     def _id(self, place: int) -> str:
         return self.notebook.cells[self.program.statements[place].cell].id
 
+    def _end_of_cell(self, place: int) -> int:
+        """Place of the last statement in the same cell."""
+        statements = self.program.statements
+        return max(one for one, statement in enumerate(statements) if statement.cell == statements[place].cell)
+
     def _last_check(self) -> int:
         """Place of the last check of this exercise; -1 without one."""
         return self.notebook.checks.get(self.exercise.id, -1 - self.n_given) + self.n_given
@@ -144,7 +152,7 @@ class _Search:
         return len(steps) == len(given) and all(map(_same, steps, given))
 
     def _take(self, place: int) -> _Taken:
-        end, statements = max(place, self._last_check()), self.program.statements
+        end, statements = max(self._end_of_cell(place), self._last_check()), self.program.statements
         needed = self.program.needed([place], end, without=self._not_taken(place))
         setup = [statements[one].node for one in needed if one < self.n_given]
         own = [statements[one] for one in needed if one >= self.n_given]
@@ -184,12 +192,16 @@ class _Search:
         defined = [
             (statement.cell, name)
             for statement in self.notebook.statements
-            if isinstance(statement.node, ast.FunctionDef | ast.Assign)
+            if _makes_a_function(statement.node)
             for name in sorted(statement.binds - self.others)
         ]
         in_cell = [name for cell, name in defined if self.answer_id and self.notebook.cells[cell].id == self.answer_id]
-        close = get_close_matches(self.name, sorted({name for _, name in defined}), n=1)
+        close = get_close_matches(self.name, sorted({name for _, name in defined}), n=1, cutoff=ALIKE)
         return (in_cell[-1:] or close or [""])[0]
+
+
+def _makes_a_function(node: ast.stmt) -> bool:
+    return isinstance(node, ast.FunctionDef) or (isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda))
 
 
 def _unfit(statement: Statement, name: str) -> _Problem | None:
