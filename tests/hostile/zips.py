@@ -164,7 +164,7 @@ ENTRIES = [
         gzip.compress(ANSWER, mtime=0),
         ANY,
         file="zip_gzip.ipynb.gz",
-        n_rows=0,
+        n_rows=None,
     ),
     raw(
         "zip_is_notebook",
