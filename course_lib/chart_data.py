@@ -115,7 +115,8 @@ def _shown_first(rows: list[dict], group: Sequence[View], spec: dict) -> tuple[l
 
 def _fields(group: Sequence[View], rows: list[dict]) -> dict[str, str]:
     """Drawn fields of the data -> heads of their columns, in the order of the channels."""
-    there = {name for row in rows for name in row if isinstance(row[name], int | float | str | bool)}
+    nested = {name for row in rows for name in row if isinstance(row[name], list | dict)}
+    there = {name for row in rows for name in row} - nested
     names: dict[str, str] = {}
     for channel in CHANNELS:
         for view in group:
@@ -148,7 +149,7 @@ def _lines(data: pd.DataFrame, names: dict[str, str], group: Sequence[View], cap
     lines = data.pivot_table(index=x, columns=by, values=y, aggfunc="mean", sort=False) if by else None
     if lines is None or lines.shape[1] > MOST_COLUMNS or len(lines) > len(data) * 0.75:
         return None
-    lines = lines.sort_index()
+    lines = lines.sort_index() if pd.api.types.is_numeric_dtype(lines.index) else lines  # names keep their order
     heads = [" ".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in lines.columns]
     caption = f"{caption}: {names[y]}" if caption else names[y]
     return _thinned(lines.reset_index(), [names[x], *heads], caption)

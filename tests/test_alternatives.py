@@ -71,6 +71,15 @@ def test_points_at_heights_with_names_are_listed_as_they_are():
     assert table.note == "24 of 40 rows" and set(table.columns) == {"score", "kind", "head"}
 
 
+def test_lines_over_names_keep_their_order_and_nested_values_stay_out():
+    steps = [f"step {i}" for i in range(20)]
+    rows = [{"at": step, "loss": i, "kind": kind} for i, step in enumerate(steps) for kind in "pq"]
+    table = one(alt.Chart(pd.DataFrame(rows)).mark_line().encode(x="at:O", y="loss:Q", color="kind:N"))
+    assert [row[0] for row in table.rows] == steps and table.columns == ["at", "p", "q"]
+    mixed = alt.Data(values=[{"a": 1, "b": [1, 2]}, {"a": 2, "b": 3}, {"a": None, "b": 4}])
+    assert one(alt.Chart(mixed).mark_point().encode(x="a:Q", y="b:Q")).columns == ["a"]
+
+
 def test_the_text_says_title_marks_axes_and_controls():
     assert describe(LINES.to_dict()) == "two lines. Lines: steps across, loss upwards, kind by colour."
     film = attention_film({0: PATTERN, 5: PATTERN}, WORDS, "a film").to_dict()
