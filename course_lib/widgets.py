@@ -79,11 +79,11 @@ def explore(chart: alt.TopLevelMixin) -> ipywidgets.VBox | alt.TopLevelMixin:
         ValueError: a chart without a control.
     """
     spec = chart.to_dict()
-    controls = dict(_controls(spec))
-    if not controls:
+    if not any(isinstance(param.get("bind"), dict) for param in spec.get("params", ())):
         raise ValueError("chart must have a parameter with a slider or a menu, got none")
-    if static():
+    if static():  # before the first control is made: a page would carry its state
         return chart
+    controls = dict(_controls(spec))
     output = ipywidgets.Output()
 
     def redraw(_=None) -> None:

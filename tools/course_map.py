@@ -101,7 +101,7 @@ def drawing(chapters: list[Chapter]) -> str:
     left = LANE * (max(placed.values(), default=0) + 1) + 12
     height = 2 * TOP + ROW * len(chapters) - (ROW - BOX)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + WIDTH} {height}" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + WIDTH} {height}" role="group" '
         'aria-labelledby="map-title map-text" font-family="inherit" font-size="14">',
         '  <title id="map-title">Map of the course</title>',
         f'  <desc id="map-text">{escape(description(chapters))}</desc>',

@@ -24,10 +24,12 @@
   }
 
   // The theme's arrows that open a part of the navigation are nameless.
-  for (const arrow of document.querySelectorAll(".bd-links details > summary")) {
-    const link = arrow.closest("li")?.querySelector("a");
-    arrow.setAttribute("aria-label", `Sections of ${link?.textContent.trim() ?? "this part"}`);
-  }
+  window.addEventListener("load", () => {
+    for (const arrow of document.querySelectorAll(".bd-links details > summary")) {
+      const link = arrow.closest("li")?.querySelector("a");
+      arrow.setAttribute("aria-label", `Sections of ${link?.textContent.trim() ?? "this part"}`);
+    }
+  });
 
   // What scrolls sideways can be reached with the keyboard, at any width of the window.
   const scrollers = ".pst-scrollable-table-container, .bd-article .output, .bd-article pre, mjx-container[display]";
