@@ -62,6 +62,15 @@ def test_a_layer_that_does_not_hold_is_found_out(layer, monkeypatch):
     assert problem.startswith("a canary could do this") or (layer == "uid" and os.geteuid() != 0)
 
 
+def test_the_probe_leaves_no_file(tmp_path):
+    code = "from course_lib.grader import isolation; print(isolation.probe()['limits'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "True", done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 _WEAKEN = (
     "from course_lib.grader import canary, isolation; "
     "exec('''def weaken(canary, layer):\n"
@@ -176,10 +185,11 @@ def test_files_of_others_cannot_be_changed(running, tmp_path):
     assert target.read_text() == "right" and [path.name for path in tmp_path.iterdir()] == ["results.jsonl"]
 
 
-def test_own_files_are_few_small_and_gone_with_the_worker(running):
+def test_own_files_are_few_small_and_gone_with_the_worker(running, tmp_path):
     write = "import tempfile; f = tempfile.NamedTemporaryFile(delete=False); f.write(b'1' * {}); f.flush(); y = f.name"
     if "namespaces" not in running.layers:
-        assert attempt(running, write.format(10)) in ("PermissionError", "OSError", "FileNotFoundError")
+        here = f"import tempfile; tempfile.tempdir = {str(tmp_path)!r}; "  # the limits alone let it make empty files
+        assert attempt(running, here + write.format(10)) in ("PermissionError", "OSError")
         return
     path = attempt(running, write.format(10))
     assert path.startswith("/scratch/") and not os.path.exists(path)

@@ -87,6 +87,8 @@ def main() -> None:
 def _be_canary(confinement: Confinement, writer: int, layers: tuple[str, ...], aims: dict[str, Any]) -> None:
     try:
         confinement.confine(0, MEMORY, 10, keep=writer)
+        folder = os.path.dirname(aims["secret"])  # what it can write there goes with the folder
+        tempfile.tempdir = folder if os.path.isdir(folder) else None
         aims = aims | {"filtered": confinement.filtered, "layers": layers}
         tries = [attempt for layer in layers for attempt in ATTEMPTS[layer]]
         done = [attempt.__name__[1:].replace("_", " ") for attempt in tries if _succeeds(attempt, aims)]

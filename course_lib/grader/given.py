@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
-from course_lib.grader.reading import ONE_AT_A_TIME, parse_strictly
+from course_lib.grader.reading import parse_strictly
 from course_lib.grader.slicing import Program, Statement
 from course_lib.grader.states import ids_in_order
 from course_lib.grading import load
@@ -68,8 +68,7 @@ def _sources(folder: Path) -> dict[str, Path]:
 
 @lru_cache(maxsize=64)
 def _read_chapter(path: Path, _changed: int) -> Chapter:
-    with ONE_AT_A_TIME:
-        cells = code_cells(path.read_text(encoding="utf-8"))
+    cells = code_cells(path.read_text(encoding="utf-8"))
     names = dict(zip(cells, cell_ids(cells), strict=True))
     given = [cell for cell in cells if not cell.tags & {*_NOT_SHOWN, "answer"}]
     answers = {name: cell for cell in cells if "answer" in cell.tags for name in _functions(cell.code)}

@@ -8,14 +8,11 @@ from __future__ import annotations
 import ast
 import json
 import re
-import threading
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-# Python 3.11 counts the depth of the tree it builds for all threads together: two at a time, and it gives up.
-ONE_AT_A_TIME = threading.RLock()
+from course_lib.grading import trees
 
 MAX_BYTES = 32 << 20
 MAX_CODE = 500_000  # characters of code in all cells together; more would cost memory, and no answer is that long
@@ -110,9 +107,9 @@ def _of_script(text: str) -> Iterator[Cell]:
     text = plain_text(text)
     markers = list(_MARKER.finditer(text))
     cells = [Cell("", text)] if parse(text) else list(_between(text, markers))
-    trees = [tree for cell in cells if (tree := parse(cell.code))]
-    defines = any(isinstance(statement, _DEFINES) for tree in trees for statement in tree.body)
-    if not defines and (not markers or not trees):
+    parsed = [tree for cell in cells if (tree := parse(cell.code))]
+    defines = any(isinstance(statement, _DEFINES) for tree in parsed for statement in tree.body)
+    if not defines and (not markers or not parsed):
         raise InvalidNotebook("The file is neither a notebook nor Python code.")
     yield from cells
 
@@ -141,9 +138,7 @@ def parse_strictly(code: str) -> ast.Module:
         SyntaxError: also for code that Python refuses in other ways.
     """
     try:
-        with ONE_AT_A_TIME, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an invalid escape is not our business
-            return ast.parse(code)
+        return trees.parse(code)
     except RecursionError:
         raise SyntaxError("the code is nested too deeply") from None
     except MemoryError:

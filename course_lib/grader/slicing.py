@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from types import CodeType
 
-from course_lib.grader.reading import ONE_AT_A_TIME
+from course_lib.grading import trees
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _NAMED = (*_FUNCTIONS, ast.ClassDef)
@@ -71,8 +71,7 @@ class Statement:
 
 def _compiled(node: ast.stmt) -> CodeType:
     try:
-        with ONE_AT_A_TIME:
-            return compile(ast.Module([node], []), "<cell>", "exec", dont_inherit=True)
+        return trees.compile_tree(ast.Module([node], []), "<cell>")
     except (RecursionError, MemoryError, ValueError) as error:
         raise SyntaxError(f"the code cannot be compiled ({type(error).__name__})") from None
 

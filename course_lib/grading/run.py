@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from course_lib.grading import values
+from course_lib.grading import trees, values
 from course_lib.grading.limit import Limit
 from course_lib.grading.spec import SECONDS
 
@@ -164,7 +164,7 @@ def _loop_around(code: CodeType, line_number: int) -> str:
     """ "for" or "while": the innermost loop around a line; empty where there is none, or no source."""
     try:
         lines, first = inspect.getsourcelines(code)
-        tree = ast.parse(textwrap.dedent("".join(lines)))
+        tree = trees.parse(textwrap.dedent("".join(lines)))
     except (OSError, TypeError, SyntaxError):
         return ""
     place = line_number - max(first, 1) + 1
@@ -188,7 +188,7 @@ def _does_nothing(function: Callable[..., Any]) -> bool:
 def _has_placeholder(function: Callable[..., Any]) -> bool:
     """True when `...` or `pass` still stands after given lines, and nothing is returned; needs the source."""
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+        tree = trees.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError):
         return False
     returns = any(isinstance(node, ast.Return) and node.value is not None for node in ast.walk(tree))

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from course_lib.grading import trees
 from course_lib.grading.output import first_lines
 from course_lib.grading.pages import Page, Piece, as_stub, pieces
 from course_lib.grading.run import failure_of
@@ -81,7 +82,7 @@ def run_script(path: Path) -> dict[str, Any]:
     linecache.checkcache(str(path))
     try:
         with first_lines():
-            exec(compile(tree, str(path), "exec"), namespace)
+            exec(trees.compile_tree(tree, str(path)), namespace)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit too
@@ -93,7 +94,7 @@ def run_script(path: Path) -> dict[str, Any]:
 
 def _parse(path: Path) -> ast.Module:
     try:
-        return ast.parse(path.read_text(encoding="utf-8"), str(path))
+        return trees.parse(path.read_text(encoding="utf-8"), str(path))
     except SyntaxError as error:
         line = f": `{error.text.strip()}`" if error.text and error.text.strip() else ""
         where = f"{type(error).__name__} in line {error.lineno}{line}"

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from course_lib.grading import trees
+
 _FENCE = re.compile(r"^(`{3,}|~{3,})(.*)$")
 _TAGS = re.compile(r"^:?tags:\s*\[(.*)\]\s*$")
 _WHOLE = {"answer", "spec"}  # cells that run as they are
@@ -60,8 +62,8 @@ def read_cell(body: list[str], start: int) -> CodeCell:
 
 def exercise_ids(text: str) -> list[str]:
     """The ids that the spec cells of a source register, read without running anything."""
-    trees = (ast.parse(cell.code) for cell in code_cells(text) if "spec" in cell.tags)
-    calls = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call))
+    specs = (trees.parse(cell.code) for cell in code_cells(text) if "spec" in cell.tags)
+    calls = (node for tree in specs for node in ast.walk(tree) if isinstance(node, ast.Call))
     return [
         call.args[0].value
         for call in calls
@@ -83,13 +85,13 @@ def run_definitions(path: Path) -> dict[str, Any]:
         if not cell.tags & _WHOLE:
             tree.body = [statement for statement in tree.body if _defines(statement)]
         ast.increment_lineno(tree, cell.line - 1)
-        exec(compile(tree, str(path), "exec"), namespace)
+        exec(trees.compile_tree(tree, str(path)), namespace)
     return namespace
 
 
 def _parse(cell: CodeCell) -> ast.Module:
     try:
-        return ast.parse(cell.code)
+        return trees.parse(cell.code)
     except SyntaxError:  # a cell with a notebook's magic or shell line
         if cell.tags & _WHOLE:
             raise

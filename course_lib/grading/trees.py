@@ -1,0 +1,26 @@
+"""Syntax trees, made by one thread at a time.
+
+Python 3.11 counts the depth of a tree that it builds for all threads together: with two at a time it fails.
+"""
+
+from __future__ import annotations
+
+import ast
+import threading
+import warnings
+from types import CodeType
+
+_ONE_AT_A_TIME = threading.RLock()
+
+
+def parse(code: str, file: str = "<unknown>") -> ast.Module:
+    """The syntax tree of some code; raises what `ast.parse` raises."""
+    with _ONE_AT_A_TIME, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an invalid escape is not our business
+        return ast.parse(code, file)
+
+
+def compile_tree(tree: ast.Module, file: str) -> CodeType:
+    """The byte code of a syntax tree; raises what `compile` raises."""
+    with _ONE_AT_A_TIME:
+        return compile(tree, file, "exec", dont_inherit=True)
