@@ -6,12 +6,14 @@ reads out in its place, and below it stands a closed box with the numbers.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from html import escape
 
 import altair as alt
 
 from course_lib.chart_data import PARTS, Table, View, tables, title_text, views
+from course_lib.runtime import static
 
 NAME = "course"
 KEY = "tables of the course"  # of the value of a parameter: unlike `usermeta` it survives when charts are combined
@@ -100,11 +102,20 @@ def told(value: object) -> str:
 
 
 def course_renderer(draw: Callable[..., dict]) -> Callable[..., dict]:
-    """A renderer of Altair that lets `draw` draw the chart, with its text, and adds the tables."""
+    """A renderer of Altair that lets `draw` draw the chart, with its text, and adds the tables.
+
+    A chart of which neither can be made is drawn without them and with a warning; in the book that is an error.
+    """
 
     def render(spec: dict, **options: object) -> dict:
-        found = tables_of(spec)
-        drawn = spec | {"description": describe(spec)}
+        try:
+            found, said = tables_of(spec), {"description": describe(spec)}
+        except Exception as error:  # a learner's own chart may be of any kind
+            if static():
+                raise
+            warnings.warn(f"this chart is drawn without a text and a table of its own: {error!r}", stacklevel=1)
+            found, said = [], {}
+        drawn = spec | said
         if "params" in spec:
             drawn["params"] = [param for param in spec["params"] if not _holds_tables(param)]
         bundle = draw(drawn, **options)

@@ -103,6 +103,19 @@ def test_tables_of_its_own_replace_those_that_are_made_and_stay_out_of_the_chart
     assert tables_html([], "t") == ""
 
 
+def test_a_chart_without_alternatives_is_still_drawn_but_not_in_the_book(monkeypatch):
+    def fail(_spec):
+        raise KeyError("odd")
+
+    monkeypatch.setattr("course_lib.alternatives.tables", fail)
+    monkeypatch.delenv("COURSE_STATIC")
+    with pytest.warns(UserWarning, match="without a text and a table of its own: KeyError"):
+        assert "vega" in html(LINES)
+    monkeypatch.setenv("COURSE_STATIC", "1")
+    with pytest.raises(KeyError, match="odd"):
+        html(LINES)
+
+
 @pytest.mark.parametrize(
     "value, text",
     [(None, ""), (float("nan"), ""), (3, "3"), (2.0, "2"), (0.123456, "0.1235"), (123456.5, "123456"), (True, "True")],

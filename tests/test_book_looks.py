@@ -58,14 +58,26 @@ def photograph(browser, name: str) -> tuple[np.ndarray, list[int]]:
     page = eyes.open(page_name)
     page.add_style_tag(content=HIDE)
     if target:
-        page.locator(target).first.evaluate("e => e.scrollIntoView({block: 'center'})")
-        page.wait_for_timeout(200)
+        scroll_to(page, target)
     fonts, shot = page.evaluate(FONTS), page.screenshot()
     blank = browser.new_page()
     picture = grey_picture(blank, shot)
     blank.close()
     eyes.context.close()
     return picture, fonts
+
+
+def scroll_to(page, target: str, tries: int = 20) -> None:
+    """Bring an element to the middle, until it stays there: charts are drawn when they come near, and then grow."""
+    element, stood = page.locator(target).first, None
+    for _ in range(tries):
+        element.evaluate("e => e.scrollIntoView({block: 'center', behavior: 'instant'})")
+        page.wait_for_timeout(200)
+        stands = element.bounding_box()
+        if stands == stood:
+            return
+        stood = stands
+    pytest.fail(f"{target} does not come to rest")
 
 
 @pytest.mark.parametrize("name", VIEWS)

@@ -14,10 +14,11 @@ from tools.offline_assets import write_vega
 pytestmark = pytest.mark.book
 
 PAGE = """<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>Explorers</title>
-<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="stylesheet" href="book.css">
-<script src="vega-versions.js"></script><script src="book.js"></script></head>
+<meta name="viewport" content="width=device-width, initial-scale=1">{styles}
+<script src="vega-versions.js"></script>{scripts}</head>
 <body style="margin: 0"><article class="bd-article" style="max-width: 688px; padding: 0 16px">{charts}</article>
 </body></html>"""
+STYLES, SCRIPTS = ("palette.css", "book.css", "charts.css"), ("charts.js", "book.js")
 WIDTHS = {"desktop": 1280, "phone": 360}
 
 
@@ -31,13 +32,15 @@ def browser():
 def origin(tmp_path_factory):
     folder = tmp_path_factory.mktemp("explorers")
     write_vega(folder)
-    for name in ("book.js", "book.css"):
+    for name in STYLES + SCRIPTS:
         shutil.copy(ROOT / "book_assets" / "static" / name, folder)
     charts = "".join(
         f'<section id="{name}">{chart._repr_mimebundle_()["text/html"]}</section>'
         for name, chart in explorers().items()
     )
-    (folder / "index.html").write_text(PAGE.format(charts=charts), encoding="utf-8")
+    styles = "".join(f'<link rel="stylesheet" href="{name}">' for name in STYLES)
+    scripts = "".join(f'<script src="{name}"></script>' for name in SCRIPTS)
+    (folder / "index.html").write_text(PAGE.format(styles=styles, scripts=scripts, charts=charts), encoding="utf-8")
     with served(folder) as address:
         yield address
 
