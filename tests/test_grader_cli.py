@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from course_lib import __main__ as front
-from course_lib.grader import cli, commands, isolation
+from course_lib.grader import choice, cli, commands, isolation
 from course_lib.grader.grade import grade_folder
 from course_lib.grader.server import Reply, Server
 
@@ -303,3 +304,17 @@ def test_probe_tells_every_layer(capsys):
     status, out, _ = follow(capsys, "probe", "--json")
     layers = json.loads(out)["layers"]
     assert status == 0 and all(type(layers[name]) is bool for name in isolation.LEVELS[1:])
+
+
+@pytest.mark.parametrize(
+    "wanted, found",
+    [("0.1", ["0.1"]), ("00.1,0", ["0.1"]), ("03.2, 4.1", ["3.2", "4.1"]), ("12", ["12.1", "12.2", "12.3"])],
+)
+def test_exercises_are_named_by_chapter_and_number(wanted, found):
+    assert list(choice.exercise_ids(wanted)) == found
+
+
+@pytest.mark.parametrize("wanted", [".1", "0.", "13", "3.2.1", "x", "3;4"])
+def test_what_names_no_exercise_is_refused(wanted):
+    with pytest.raises(ValueError, match=re.escape(f"got {wanted}")):
+        choice.exercise_ids(wanted)

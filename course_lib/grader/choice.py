@@ -17,7 +17,8 @@ def exercise_ids(wanted: str = "") -> tuple[str, ...]:
     chapters = list(dict.fromkeys(one.partition(".")[0] for one in known))
     chosen = []
     for part in parts:
-        plain = part.lstrip("0") or "0"
+        chapter, dot, number = part.partition(".")
+        plain = (chapter.lstrip("0") or chapter[:1]) + dot + number
         found = [one for one in known if plain in (one, one.partition(".")[0])]
         if not found:
             raise ValueError(
