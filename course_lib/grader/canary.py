@@ -69,6 +69,7 @@ def main() -> None:
     layers, aims = tuple(json.loads(sys.argv[1])), json.loads(sys.argv[2])
     confinement = Confinement(layers)
     try:
+        confinement.separate()
         confinement.enter()
         reader, writer = os.pipe()
         pid = confinement.fork()

@@ -142,6 +142,19 @@ def _be_worker(stream: socket.socket, confinement: Confinement, slot: int) -> No
         os._exit(code)
 
 
+def _rehearse() -> None:
+    """Do a job once, so that no worker has to do for itself what happens at a first time only."""
+    import torch
+
+    from course_lib.grader import messages
+    from course_lib.grader.wire import decode, encode
+    from course_lib.grading.run import run
+
+    inputs = decode(encode({"x": torch.ones(2, 2), "n": 1}))
+    for seed in (1, 2):
+        messages.finished(run(lambda x, n: (x + n) @ x, inputs, seed=seed))
+
+
 def _cpu_seconds(fields: dict[str, float]) -> int:
     """More than a job can use on one thread before the grader stops it."""
     return int(4 * (fields["setup_seconds"] + 2 * (fields["seconds"] + 1) * fields["cases"])) + 10
@@ -151,11 +164,13 @@ def main() -> None:
     """Run as a process of its own; the arguments are the control socket and a JSON list of layers."""
     control = socket.socket(fileno=int(sys.argv[1]))
     confinement = Confinement(tuple(json.loads(sys.argv[2])))
+    confinement.separate()
     for name in PRELOAD:
         importlib.import_module(name)
     import torch
 
     torch.set_num_threads(1)
+    _rehearse()
     confinement.enter()
     isolation.quieten({control.fileno(), *confinement.inherited})
     gc.collect()

@@ -25,6 +25,8 @@ FIRST_UID, SLOTS = 0x70000000, 64  # spare user ids: 64 for each of 65536 fork s
 class Confinement:
     """The layers that are on: entered once by the fork server, then applied by each of its workers to itself.
 
+    The fork server calls `separate`, fills its memory with what the workers need, and calls `enter`.
+
     Args of the constructor:
         layers: names from `LEVELS`.
     """
@@ -36,8 +38,17 @@ class Confinement:
         self._used = self._own_processes = 0
         self._rules: list[tuple[int, int]] = []
 
+    def separate(self) -> None:
+        """With namespaces the caller goes on as a child of itself. Pages that it has by then stay shared, and small.
+
+        Raises:
+            OSError: a layer that this machine does not give.
+        """
+        if "namespaces" in self.layers:
+            namespaces.separate()
+
     def enter(self) -> None:
-        """Prepare the fork server; with namespaces the caller goes on as a child of itself.
+        """Prepare the fork server.
 
         Raises:
             OSError: a layer that this machine does not give.

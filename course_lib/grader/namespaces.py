@@ -15,11 +15,20 @@ _SPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWPID | kernel.CLONE_NEWNET | kerne
 _PLACES = ("/mnt", "/media", "/srv", "/opt", "/run", "/home")  # an empty root is mounted on one of them
 
 
+def separate() -> None:
+    """Go on in namespaces, as a child of this process, which only waits for it. Raises: OSError: it is forbidden."""
+    _unshare()
+    child = os.fork()
+    if child:
+        _wait_for(child)
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def enter(paths: Sequence[tuple[str, bool]]) -> int:
-    """Go on in namespaces, as a child of this process, which only waits for it.
+    """After `separate`: leave the file system behind.
 
     Args:
-        paths: what can be seen there, as `readable.readable` gives it.
+        paths: what can be seen from here on, as `readable.readable` gives it.
 
     Returns:
         A file descriptor of the server's own namespace of processes, for `fork`.
@@ -27,11 +36,6 @@ def enter(paths: Sequence[tuple[str, bool]]) -> int:
     Raises:
         OSError: the kernel or its settings forbid it.
     """
-    _unshare()
-    child = os.fork()
-    if child:
-        _wait_for(child)
-    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     _change_root(paths)
     return own
