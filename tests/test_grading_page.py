@@ -11,6 +11,7 @@ from benchmarks import grading_table
 from course_lib import __main__ as front
 from course_lib.grader import commands
 from course_lib.grader.isolation import LEVELS
+from course_lib.recorded import load_recorded
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "grading.md").read_text(encoding="utf-8")
@@ -31,16 +32,23 @@ def test_its_commands_and_levels_are_those_of_the_program():
     assert re.findall(r"^\| `(none|limits|landlock|namespaces|uid)` \|", PAGE, re.M) == list(LEVELS)
 
 
-def test_ratios_are_of_the_same_round_and_a_failure_is_told():
-    def one(round_, grader, seconds):
-        return {"round": round_, "assignment": "4 exercises", "grader": grader, "submissions": 10, "seconds": seconds}
+def test_the_recorded_benchmark_is_shown_with_its_ratios_its_class_and_its_origin():
+    record = load_recorded(grading_table.RECORD)
+    page = grading_table.benchmark_page()
+    for found in record["assignments"].values():
+        assert f"**{len(found['ids'])} exercises**" in page
+        for name in ("nbgrader", "otter-grader"):
+            assert f"| {found['summary'][name]['ratio']:.3g} |" in page
+        assert found["class"]["forged points"] == found["class"]["wrong scores"] == 0
+        assert found["class"]["rows"] == found["class"]["submissions"]
+    assert not record["provenance"]["quick"] and f"| Command | {record['provenance']['command']} |" in page
 
-    rounds = [one(0, "course", 1.0), one(0, "other", 20.0), one(1, "course", 2.0), one(1, "other", 60.0)]
-    rounds.append({"round": 0, "assignment": "4 exercises", "grader": "third", "submissions": 10, "failed": "it hung"})
-    (table,) = grading_table.benchmark_tables(rounds).values()
-    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
-    assert lines[0][:3] == ["course", "0.15", "1"] and lines[1][:3] == ["other", "4", "25"]
-    assert lines[2][:2] == ["third", "failed: it hung"]
+
+def test_a_failure_is_told():
+    found = {"ids": ["3.1"], "graders": {"third": {"failed": "it\nhung", "values": [], "batch": 2}}, "summary": {}}
+    run = dict.fromkeys(("submissions", "hostile", "rows", "forged points", "wrong scores", "peak with workers"), 0)
+    parts = grading_table.assignment_parts(found | {"class": run | {"seconds a submission": 0.5, "megabytes": [1]}})
+    assert "| third | failed: it hung | | | 2 | |" in parts[1]
 
 
 def test_without_a_record_the_page_says_so(monkeypatch, tmp_path):
