@@ -25,7 +25,7 @@ from course_lib.grading.run import run
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="grading needs Linux")
 
-SECONDS = 0.4
+SECONDS = 1.0
 CASE = {"x": torch.arange(6.0).reshape(2, 3), "n": 2}
 SETUP = "import math\nimport torch\nfrom torch import Tensor\n"
 
@@ -37,7 +37,7 @@ def grader():
 
 
 def job(code: str, cases=(CASE,), **options) -> Job:
-    options = {"seconds": SECONDS, "setup_seconds": 1.0} | options
+    options = {"seconds": SECONDS, "setup_seconds": 2.0} | options
     return Job((SETUP, code), "answer", tuple(wire.encode(case) for case in cases), **options)
 
 
