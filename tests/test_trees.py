@@ -24,6 +24,18 @@ def test_threads_make_trees_and_byte_code_side_by_side():
     assert ast.dump(made[0]) == ast.dump(ast.parse(CODE)) and {code.co_name for code in compiled} == {"<module>"}
 
 
+def test_a_tree_that_another_thread_has_spoilt_is_made_again(monkeypatch):
+    made, failures = ast.parse, [SystemError("AST constructor recursion depth mismatch")] * 3
+
+    def parse(code, file):
+        if failures:
+            raise failures.pop()
+        return made(code, file)
+
+    monkeypatch.setattr(trees.ast, "parse", parse)
+    assert len(trees.parse("x = 1").body) == 1 and failures == []
+
+
 def test_a_learners_escapes_are_not_warned_of_and_annotations_are_evaluated():
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")

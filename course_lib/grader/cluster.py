@@ -77,11 +77,12 @@ def grade_batch(options: Options, expected: Worker, batch: Batch) -> list[str]:
     Raises:
         ClusterError: this worker is not like the others.
     """
-    found = introduce(options.isolation)
-    for name, mine, theirs in zip(Worker._fields, found, expected, strict=True):
-        if mine != theirs:
-            raise ClusterError(f"all workers must have the same {name}; one has {mine}, another {theirs}")
-    exercises, server = known_exercises(), _server(options.isolation)
+    with _starting:  # one thread of this process at a time: what is imported and read here serves all of them
+        found = introduce(options.isolation)
+        for name, mine, theirs in zip(Worker._fields, found, expected, strict=True):
+            if mine != theirs:
+                raise ClusterError(f"all workers must have the same {name}; one has {mine}, another {theirs}")
+        exercises, server = _exercises(found.package), _server(options.isolation)
     return [_timed(parcel, exercises, server, options) for parcel in batch]
 
 
@@ -108,14 +109,15 @@ def _submission(parcel: Parcel) -> Submission:
 _starting = Lock()
 
 
-def _server(level: str) -> Server:
-    """The server of this process; it ends with it."""
-    with _starting:
-        return _started(level)
+@cache
+def _exercises(_package: str) -> dict[str, Exercise]:
+    """All exercises, read once for each state of the course's files."""
+    return known_exercises()
 
 
 @cache
-def _started(level: str) -> Server:
+def _server(level: str) -> Server:
+    """The server of this process; it ends with it."""
     from distributed import get_worker
 
     server = Server(level, get_worker().state.nthreads)

@@ -1,22 +1,30 @@
 """Syntax trees, made by one thread at a time.
 
-Python 3.11 counts the depth of a tree that it builds for all threads together: with two at a time it fails.
+Python 3.11 counts the depth of a tree that it builds for all threads together: with two at a time it fails. Libraries
+make trees too, torch among them while it is imported; so a tree that failed in this way is made again.
 """
 
 from __future__ import annotations
 
 import ast
 import threading
+import time
 import warnings
 from types import CodeType
 
 _ONE_AT_A_TIME = threading.RLock()
+_PAUSE, _TRIES = 0.01, 200  # seconds
 
 
 def parse(code: str, file: str = "<unknown>") -> ast.Module:
     """The syntax tree of some code; raises what `ast.parse` raises."""
     with _ONE_AT_A_TIME, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an invalid escape is not our business
+        for _ in range(_TRIES):
+            try:
+                return ast.parse(code, file)
+            except SystemError:  # another thread's tree came between
+                time.sleep(_PAUSE)
         return ast.parse(code, file)
 
 
