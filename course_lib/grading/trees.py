@@ -1,7 +1,7 @@
 """Syntax trees, made by one thread at a time.
 
 Python 3.11 counts the depth of a tree that it builds for all threads together: with two at a time it fails. Libraries
-make trees too, torch among them while it is imported; so a tree that failed in this way is made again.
+may make trees too, in other threads and without this lock; so a tree that failed in this way is made again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import warnings
 from types import CodeType
 
 _ONE_AT_A_TIME = threading.RLock()
-_PAUSE, _TRIES = 0.01, 200  # seconds
+_PAUSE = 0.01  # seconds before a tree is made again
+_TRIES = 200
 
 
 def parse(code: str, file: str = "<unknown>") -> ast.Module:
