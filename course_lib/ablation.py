@@ -13,9 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from course_lib.config import check_head
-from course_lib.fast import LOGITS_AT_ONCE
+from course_lib.evaluate import losses_of
 from course_lib.model import Tap, Transformer, keep
-from course_lib.scores import per_token_loss
 
 Head = tuple[int, int]  # (layer, head)
 
@@ -164,9 +163,7 @@ def losses_or_logits(model: Transformer, resid: Tensor, tokens: Tensor, of: str)
     """Logits, or losses of `tokens`, from the final residual stream, on the CPU."""
     if of == "logits":
         return model.unembed(resid).cpu()
-    rows = max(1, LOGITS_AT_ONCE // (resid.shape[1] * model.config.d_vocab))
-    pieces = zip(resid.split(rows), tokens.split(rows), strict=True)
-    return torch.cat([per_token_loss(model.unembed(r), t).cpu() for r, t in pieces])
+    return losses_of(model, resid, tokens).cpu()
 
 
 def model_input(tokens: Tensor, of: str) -> Tensor:

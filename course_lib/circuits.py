@@ -120,7 +120,8 @@ def norm_scale(norm: nn.Module, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b 1
     """What the norm divides each vector of `x` by, [..., 1]: above 0, and 1 if there is no norm."""
     if isinstance(norm, nn.Identity):
         return torch.ones_like(x[..., :1])
-    return (x.var(dim=-1, keepdim=True, correction=0) + norm.eps).sqrt()
+    centred = x - x.mean(dim=-1, keepdim=True)
+    return (centred.square().mean(dim=-1, keepdim=True) + norm.eps).sqrt()
 
 
 def norm_bias(norm: nn.Module, weight: Float[Tensor, "d out"]) -> Float[Tensor, " out"] | float:

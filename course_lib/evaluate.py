@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from course_lib.adapters import AttentionModel, CourseModel, OpenModel
+from course_lib.config import check_tokens
+from course_lib.fast import LOGITS_AT_ONCE, attention_at
 from course_lib.icl import icl_score
 from course_lib.model import Transformer
 from course_lib.runtime import precision_dtype
@@ -16,9 +20,11 @@ from course_lib.scores import (
     duplicate_token_score,
     eigenvalue_copying_score,
     first_token_score,
+    induction_targets,
     per_token_loss,
     prefix_matching_score,
     previous_token_score,
+    queries_with,
 )
 
 LABELS = {  # score -> what a head is called that has it
@@ -54,35 +60,62 @@ def token_losses(
     for part in tokens.split(batch):
         part = part.to(device)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            logits = model(part[:, :-1])
-        losses.append(per_token_loss(logits, part).cpu())
+            losses.append(losses_of(model, model.residual(part[:, :-1]), part).cpu())
     return torch.cat(losses)
+
+
+def losses_of(model: Transformer, resid: Float[Tensor, "b n d"], tokens: Int[Tensor, "b p"]) -> Float[Tensor, "b p-1"]:
+    """Loss in nats of every token but the first from the final residual stream; few logits stand at any time."""
+    rows = max(1, 2 * LOGITS_AT_ONCE // (resid.shape[1] * model.config.d_vocab))
+    pieces = zip(resid.split(rows), tokens.split(rows), strict=True)
+    return torch.cat([per_token_loss(model.unembed(r), t) for r, t in pieces])
 
 
 @torch.no_grad()
 def head_scores(model: Transformer, tokens: Int[Tensor, "b p"]) -> dict[str, Float[Tensor, "layer h"]]:
     """Previous-token and prefix-matching score of every head, each [layer, head], on repeated random tokens.
 
-    Patterns are scored as they are made; none is kept.
+    The same as `previous_token_score` and `prefix_matching_score` of `patterns(model, tokens)`, to rounding. No whole
+    pattern is ever made, and the model stops at the queries and keys of its last layer.
 
     Raises:
-        ValueError: as in `Transformer.forward`, `previous_token_score` and `prefix_matching_score`.
+        ValueError: as in `Transformer.forward`; fewer than 2 positions, nothing that repeats, NaN.
     """
     tokens = tokens.to(model.W_E.device)
-    previous_token, prefix_matching = [], []
+    check_tokens(tokens, model.config)
+    if tokens.numel() == 0 or tokens.shape[1] < 2:
+        raise ValueError(f"a score needs at least 1 sequence of at least 2 positions, got {list(tokens.shape)}")
+    induction = induction_targets(tokens)
+    row, key = torch.ones_like(tokens[:, 1:]).nonzero(as_tuple=True)
+    previous = row, key + 1, key  # b q k, of all queries but the first
+    at = [torch.cat(parts) for parts in zip(previous, induction.nonzero(as_tuple=True), strict=True)]
+    n_previous, n_induction = len(previous[0]), queries_with(induction)
+    scores = []
+    for q, k in _queries_and_keys(model, tokens):
+        attention = attention_at(q, k, *at)  # n h
+        of_layer = attention[:n_previous].sum(dim=0) / n_previous, attention[n_previous:].sum(dim=0) / n_induction
+        scores.append(torch.stack(of_layer))
+    scores = torch.stack(scores, dim=1)  # score layer h
+    if not scores.isfinite().all():
+        raise ValueError("attention after the softmax must lie in 0..1, got nan")
+    return dict(zip(("previous_token", "prefix_matching"), scores.cpu(), strict=True))
+
+
+def _queries_and_keys(model: Transformer, tokens: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Queries and keys of every layer, [b h p e] each. What the last layer does with them is not computed."""
+    kept = {}
 
     def tap(name: str, layer: int, value: Tensor) -> Tensor:
-        if name == "pattern":
-            previous_token.append(previous_token_score(value))
-            prefix_matching.append(prefix_matching_score(value, tokens))
+        kept[name] = value
         return value
 
-    tap.names = {"pattern"}
-    model.residual(tokens, tap)
-    return {
-        "previous_token": torch.stack(previous_token).cpu(),
-        "prefix_matching": torch.stack(prefix_matching).cpu(),
-    }
+    tap.names = set()  # no patterns: attention stays fused
+    resid, qk_positions = model.embed(tokens)
+    for block in model.blocks[:-1]:
+        resid = block(resid, qk_positions, tap)
+        yield kept["q"], kept["k"]
+    last = model.blocks[-1]
+    yield last.attn.queries_and_keys(last.attn_inputs(resid, qk_positions)[0])
 
 
 @torch.no_grad()

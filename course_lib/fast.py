@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-QUERIES_AT_ONCE = 128  # attention of this many queries is computed together, over the keys that they can see
+QUERIES_AT_ONCE = 64  # attention of this many queries is computed together, over the keys that they can see
 LOGITS_AT_ONCE = 2**20  # logits are made, used and forgotten in pieces of about this many numbers
 
 
@@ -40,12 +40,7 @@ class _CausalAttention(torch.autograd.Function):
         ctx.shape = q.shape
         q, k, v = (x.flatten(0, 1) for x in (q * q.shape[-1] ** -0.5, k, v))  # batch*head p e
         z, patterns = torch.empty_like(q), []
-        size = min(QUERIES_AT_ONCE, q.shape[1])
-        future = torch.full((size, size), -torch.inf, dtype=q.dtype).triu(1)
-        for queries, keys in _blocks(q.shape[1]):
-            scores = torch.bmm(q[:, queries], k[:, keys].mT)  # batch*head query key
-            scores[..., queries] += future[: scores.shape[1], : scores.shape[1]]
-            pattern = scores.softmax(dim=-1)
+        for queries, keys, pattern in _pattern_blocks(q, k):
             z[:, queries] = torch.bmm(pattern, v[:, keys])
             if any(ctx.needs_input_grad):
                 patterns.append(pattern)
@@ -62,10 +57,42 @@ class _CausalAttention(torch.autograd.Function):
             grad_pattern = torch.bmm(grad_z[:, queries], v[:, keys].mT)
             grad_scores = torch._softmax_backward_data(grad_pattern, pattern, -1, pattern.dtype)
             grad_q[:, queries] = torch.bmm(grad_scores, k[:, keys])
-            grad_k[:, :, keys] += torch.bmm(q[:, queries].mT, grad_scores)
-            grad_v[:, :, keys] += torch.bmm(grad_z[:, queries].mT, pattern)
+            grad_k[:, :, keys].baddbmm_(q[:, queries].mT, grad_scores)
+            grad_v[:, :, keys].baddbmm_(grad_z[:, queries].mT, pattern)
         grad_q *= q.shape[-1] ** -0.5
         return tuple(grad.reshape(ctx.shape) for grad in (grad_q, grad_k.mT, grad_v.mT))
+
+
+def attention_at(
+    q: Float[Tensor, "b h p e"],
+    k: Float[Tensor, "b h p e"],
+    batch: Int[Tensor, " n"],
+    query: Int[Tensor, " n"],
+    key: Int[Tensor, " n"],
+) -> Float[Tensor, "n h"]:
+    """Single entries of the attention pattern of every head, `pattern[batch, :, query, key]`.
+
+    The pattern is made a block of queries at a time, so that it never stands in memory as a whole.
+    """
+    found = q.new_empty(len(query), q.shape[1])
+    scaled = (q * q.shape[-1] ** -0.5).flatten(0, 1)
+    for queries, _, pattern in _pattern_blocks(scaled, k.flatten(0, 1)):
+        here = ((query >= queries.start) & (query < queries.stop)).nonzero()[:, 0]
+        found[here] = pattern.unflatten(0, q.shape[:2])[batch[here], :, query[here] - queries.start, key[here]]
+    return found
+
+
+def _pattern_blocks(q: Float[Tensor, "n p e"], k: Float[Tensor, "n p e"]) -> Iterator[tuple[slice, slice, Tensor]]:
+    """The attention pattern, a block of queries at a time, with those queries and the keys that they can see.
+
+    `q` is scaled already, n is batch * heads.
+    """
+    size = min(QUERIES_AT_ONCE, q.shape[1])
+    future = torch.full((size, size), -torch.inf, dtype=q.dtype, device=q.device).triu(1)
+    for queries, keys in _blocks(q.shape[1]):
+        scores = torch.bmm(q[:, queries], k[:, keys].mT)  # n query key
+        scores[..., queries] += future[: scores.shape[1], : scores.shape[1]]
+        yield queries, keys, scores.softmax(dim=-1)
 
 
 def _blocks(positions: int) -> Iterator[tuple[slice, slice]]:

@@ -22,7 +22,7 @@ from course_lib.positions import Rotary, sinusoidal_positions, smear
 __all__ = ["Attention", "ModelConfig", "Transformer", "check_head", "check_tokens", "keep", "patterns", "smear"]
 
 # A tap sees every named activation as it is made, and returns it, changed or not. One that has an attribute `names`
-# without "result" is not shown that, the largest of them, and saves its cost.
+# is shown the costly ones, `attn_scores`, `pattern` and `result`, only if they are among them.
 Tap = Callable[[str, int, Tensor], Tensor]
 
 
@@ -58,28 +58,31 @@ class Attention(nn.Module):
     def forward(
         self, qk_input: Float[Tensor, "b p d"], v_input: Float[Tensor, "b p d"], tap: Tap | None = None
     ) -> Float[Tensor, "b p d"]:
+        q, k = self.queries_and_keys(qk_input)
+        v = _heads(v_input, self.W_V, self.b_V)
+        q, k, v = (_offer(tap, name, self.layer, value) for name, value in (("q", q), ("k", k), ("v", v)))
+        step_by_step = _wants(tap, "attn_scores", "pattern")
+        z = self._step_by_step(q, k, v, tap) if step_by_step else causal_attention(q, k, v)
+        z = _offer(tap, "z", self.layer, z)  # b h p e
+        if not _wants(tap, "result"):
+            return _plus(einsum(z, self.W_O, "b h p e, h e d -> b p d"), self.b_O)
+        result = tap("result", self.layer, einsum(z, self.W_O, "b h p e, h e d -> b h p d"))
+        return _plus(result.sum(dim=1), self.b_O)
+
+    def queries_and_keys(self, qk_input: Float[Tensor, "b p d"]) -> tuple[Tensor, Tensor]:
+        """Queries and keys of every head, [b h p e] each, as they meet: rotated and smeared."""
         q = self.rotate(_heads(qk_input, self.W_Q, self.b_Q))
         k = self.rotate(_heads(qk_input, self.W_K, self.b_K))
-        v = _heads(v_input, self.W_V, self.b_V)
-        if hasattr(self, "alpha"):
-            k = smear(k, self.alpha)  # after the rotation: each key brings its own position, as with "qk"
-        if tap is None:
-            z = causal_attention(q, k, v)  # b h p e, no pattern to be seen
-            return _plus(einsum(z, self.W_O, "b h p e, h e d -> b p d"), self.b_O)
-        return self._tapped(q, k, v, tap)
+        # smeared after the rotation: each key brings its own position, as with "qk"
+        return q, smear(k, self.alpha) if hasattr(self, "alpha") else k
 
-    def _tapped(self, q: Tensor, k: Tensor, v: Tensor, tap: Tap) -> Float[Tensor, "b p d"]:
-        """The same computation, step by step, with every step offered to the tap."""
-        q, k, v = (tap(name, self.layer, value) for name, value in (("q", q), ("k", k), ("v", v)))
+    def _step_by_step(self, q: Tensor, k: Tensor, v: Tensor, tap: Tap) -> Float[Tensor, "b h p e"]:
+        """What `causal_attention` computes at once, with every step offered to the tap."""
         attn_scores = einsum(q, k, "b h q e, b h k e -> b h q k") / math.sqrt(q.shape[-1])
         future = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).triu(1)
         attn_scores = tap("attn_scores", self.layer, attn_scores.masked_fill(future, -torch.inf))
         pattern = tap("pattern", self.layer, attn_scores.softmax(dim=-1))
-        z = tap("z", self.layer, einsum(pattern, v, "b h q k, b h k e -> b h q e"))
-        if "result" not in getattr(tap, "names", ("result",)):
-            return _plus(einsum(z, self.W_O, "b h p e, h e d -> b p d"), self.b_O)
-        result = tap("result", self.layer, einsum(z, self.W_O, "b h p e, h e d -> b h p d"))
-        return _plus(result.sum(dim=1), self.b_O)
+        return einsum(pattern, v, "b h q k, b h k e -> b h q e")
 
 
 class MLP(nn.Module):
@@ -106,14 +109,18 @@ class Block(nn.Module):
         self.attn_norm = _norm(config)
         self.attn = Attention(config, layer)
 
-    def forward(self, resid_pre: Tensor, qk_positions: Tensor | float, tap: Tap | None = None) -> Tensor:
+    def forward(self, resid_pre: Tensor, qk_positions: Tensor | None, tap: Tap | None = None) -> Tensor:
         resid_post = resid_pre + self.attn_out(resid_pre, qk_positions, tap)
         return _offer(tap, "resid_post", self.layer, resid_post)
 
-    def attn_out(self, resid: Tensor, qk_positions: Tensor | float, tap: Tap | None) -> Tensor:
+    def attn_out(self, resid: Tensor, qk_positions: Tensor | None, tap: Tap | None) -> Tensor:
         """What the heads read from `resid`, and together want to add."""
+        return self.attn(*self.attn_inputs(resid, qk_positions), tap)
+
+    def attn_inputs(self, resid: Tensor, qk_positions: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What queries and keys are made of, and what values are made of."""
         x = self.attn_norm(resid)
-        return self.attn(x + qk_positions, x, tap)
+        return x if qk_positions is None else x + qk_positions, x
 
 
 class MLPBlock(Block):
@@ -124,7 +131,7 @@ class MLPBlock(Block):
         self.mlp_norm = _norm(config)
         self.mlp = MLP(config)
 
-    def forward(self, resid_pre: Tensor, qk_positions: Tensor | float, tap: Tap | None = None) -> Tensor:
+    def forward(self, resid_pre: Tensor, qk_positions: Tensor | None, tap: Tap | None = None) -> Tensor:
         resid_mid = _offer(tap, "resid_mid", self.layer, resid_pre + self.attn_out(resid_pre, qk_positions, tap))
         resid_post = resid_mid + self.mlp_out(resid_mid, tap)
         return _offer(tap, "resid_post", self.layer, resid_post)
@@ -137,7 +144,7 @@ class MLPBlock(Block):
 class ParallelBlock(MLPBlock):
     """As in GPT-NeoX, both parts read the same stream: `resid_post = resid_pre + attention + mlp`."""
 
-    def forward(self, resid_pre: Tensor, qk_positions: Tensor | float, tap: Tap | None = None) -> Tensor:
+    def forward(self, resid_pre: Tensor, qk_positions: Tensor | None, tap: Tap | None = None) -> Tensor:
         resid_post = resid_pre + self.attn_out(resid_pre, qk_positions, tap) + self.mlp_out(resid_pre, tap)
         return _offer(tap, "resid_post", self.layer, resid_post)
 
@@ -189,16 +196,24 @@ class Transformer(nn.Module):
 
     def residual(self, tokens: Int[Tensor, "b p"], tap: Tap | None = None) -> Float[Tensor, "b p d"]:
         """The residual stream after the last layer: `forward` without the unembedding. Same arguments and errors."""
-        check_tokens(tokens, self.config)
-        resid, qk_positions = F.embedding(tokens, self.W_E), 0.0  # rotary positions are added to neither
-        if self.config.positions == "residual":
-            resid = resid + self.W_pos[: tokens.shape[1]]
-        elif self.config.positions == "qk":
-            qk_positions = self.W_pos[: tokens.shape[1]]
+        resid, qk_positions = self.embed(tokens)
         resid = _offer(tap, "resid_pre", 0, resid)
         for block in self.blocks:
             resid = block(resid, qk_positions, tap)
         return resid
+
+    def embed(self, tokens: Int[Tensor, "b p"]) -> tuple[Float[Tensor, "b p d"], Float[Tensor, "p d"] | None]:
+        """The residual stream before the first layer, and what every layer adds to what queries and keys read, if anything.
+
+        Raises:
+            ValueError: as in `forward`.
+        """
+        check_tokens(tokens, self.config)
+        resid = F.embedding(tokens, self.W_E)
+        if self.config.positions == "rotary":
+            return resid, None
+        positions = self.W_pos[: tokens.shape[1]]
+        return (resid, positions) if self.config.positions == "qk" else (resid + positions, None)
 
     def unembed(self, resid: Float[Tensor, "*b d"]) -> Float[Tensor, "*b v"]:
         """The logits that a residual stream stands for: final norm, `W_U`, and `b_U` where the model has one."""
@@ -227,6 +242,11 @@ def _plus(x: Tensor, b: Tensor | None) -> Tensor:
 
 def _offer(tap: Tap | None, name: str, layer: int, value: Tensor) -> Tensor:
     return value if tap is None else tap(name, layer, value)
+
+
+def _wants(tap: Tap | None, *names: str) -> bool:
+    """Whether the tap is to be shown one of these costly activations."""
+    return tap is not None and not getattr(tap, "names", {*names}).isdisjoint(names)
 
 
 @torch.no_grad()
@@ -259,7 +279,7 @@ def keep(model: Transformer, tokens: Int[Tensor, "b p"], names: Iterable[str]) -
     Raises:
         ValueError: a name that the model does not produce; tokens as in `Transformer.forward`.
     """
-    seen, kept = {"result"}, {}
+    seen, kept = {"attn_scores", "pattern", "result"}, {}
 
     def tap(name: str, layer: int, value: Tensor) -> Tensor:
         seen.add(name)

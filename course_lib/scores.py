@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 COPIES = ("sum", "mean")
@@ -95,13 +95,19 @@ def duplicate_targets(tokens: Int[Tensor, "b p"]) -> Tensor:
     return (tokens[:, :, None] == tokens[:, None, :]).tril(-1)
 
 
+def queries_with(target: Bool[Tensor, "b q k"]) -> Tensor:
+    """How many queries of all sequences have a target; a `ValueError` if none has."""
+    queries = target.any(dim=-1).sum()
+    if queries == 0:
+        raise ValueError("no token of tokens occurred before, so there is nothing to match")
+    return queries
+
+
 def _attention_to(target: Tensor, pattern: Tensor, copies: str) -> Tensor:
     """Mean attention on the targets, over the queries that have one; a query's targets are summed or averaged."""
     if copies not in COPIES:
         raise ValueError(f"copies must be 'sum' or 'mean', got {copies!r}")
-    queries = target.any(dim=-1).sum()
-    if queries == 0:
-        raise ValueError("no token of tokens occurred before, so there is nothing to match")
+    queries = queries_with(target)
     b, q, k = target.nonzero(as_tuple=True)  # few: the rest of the pattern is not read
     attention = pattern[..., b, :, q, k]  # target ... h
     if copies == "mean":

@@ -213,7 +213,7 @@ def _one_at_a_time(
     fast_last = of == "losses" and ("resid_mid", last) not in kept
     yield None, losses_or_logits(model, resid, tokens, of)
     forced = ablation_tap(set(), saved=kept) if kind == "pattern_preserving" else None
-    qk_positions = model.W_pos[: read.shape[1]] if model.config.positions == "qk" else 0.0
+    _, qk_positions = model.embed(read)
     for layer, head in product(range(last if fast_last else last + 1), range(model.config.n_heads)):
         block = model.blocks[layer]
         lost = kept["z", layer][:, head] @ block.attn.W_O[head]  # b p d
@@ -240,8 +240,9 @@ def _last_layer(
     `z_h @ (W_O_h @ U)`, and the scale is that of the residual stream without the head.
     """
     norm, W_O = model.final_norm, model.blocks[-1].attn.W_O
-    U, bias = folded(norm, model.W_U), norm_bias(norm, model.W_U)
-    bias = bias if model.b_U is None else bias + model.b_U
+    U = folded(norm, model.W_U)
+    bias = U.new_zeros(U.shape[1]) if model.b_U is None else model.b_U
+    bias = bias + norm_bias(norm, model.W_U)
     W_OU = W_O @ U  # h e v
     heads = range(model.config.n_heads)
     rows = max(1, LOGITS_AT_ONCE // model.config.d_vocab)
@@ -250,12 +251,14 @@ def _last_layer(
     for resid, z, targets in zip(*(piece.split(rows) for piece in pieces), strict=True):
         product_whole = resid @ U
         for head in heads:
-            product_without = torch.addmm(product_whole, z[:, head], W_OU[head], alpha=-1)
             resid_without = torch.addmm(resid, z[:, head], W_O[head], alpha=-1)
+            product_with_mean = product_whole
             if means is not None:
-                product_without += means[-1, head] @ U
                 resid_without += means[-1, head]
-            logits = product_without.div_(norm_scale(norm, resid_without)).add_(bias)
+                product_with_mean = product_whole + means[-1, head] @ U
+            inverse_scale = 1 / norm_scale(norm, resid_without)
+            logits = torch.addcmul(bias, product_with_mean, inverse_scale)
+            logits.addmm_(z[:, head] * inverse_scale, W_OU[head], alpha=-1)
             losses[head].append(F.cross_entropy(logits.float(), targets, reduction="none"))
     return torch.stack([torch.cat(of_head) for of_head in losses]).view(len(heads), *tokens[:, 1:].shape).cpu()
 

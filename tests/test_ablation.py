@@ -253,7 +253,7 @@ def test_losses_in_small_pieces_are_the_same_losses(monkeypatch):
     model = random_model()
     tokens = random_tokens(model, batch=5)
     whole = ablation_sweep(model, tokens, lambda losses: losses)
-    monkeypatch.setattr("course_lib.ablation.LOGITS_AT_ONCE", 1)
+    monkeypatch.setattr("course_lib.evaluate.LOGITS_AT_ONCE", 1)
     monkeypatch.setattr("course_lib.sweep.LOGITS_AT_ONCE", 2 * model.config.d_vocab)
     pieces = ablation_sweep(model, tokens, lambda losses: losses)
     torch.testing.assert_close(pieces.ablated, whole.ablated)
@@ -373,7 +373,7 @@ def test_taps_do_not_change_the_tensors_they_are_given():
 def test_only_the_named_heads_are_changed():
     model = random_model(n_heads=3)
     tokens = random_tokens(model)
-    whole = keep(model, tokens, ["result"])["result", 1]
+    whole = keep(model, tokens, ["pattern", "result"])["result", 1]
     ablated = keep_ablated(model, tokens, zero_ablation(model, [(1, 0), (1, 2)]), "result", at=1)
     assert not ablated[:, [0, 2]].any()
     assert torch.equal(ablated[:, 1], whole[:, 1])

@@ -241,7 +241,7 @@ def test_a_hugging_face_model_is_wrapped_in_a_few_lines(repeated):
         (lambda r: all_head_scores(make(), r + 30), r"0\.\.39"),
         (lambda r: all_head_scores(make(), r[:0]), "not be empty"),
         (lambda r: head_scores(make(), r[:0]), "not be empty"),
-        (lambda r: head_scores(make(), r[:, :1]), "1 position; a score needs at least 2"),
+        (lambda r: head_scores(make(), r[:, :1]), r"at least 2 positions, got \[4, 1\]"),
         (lambda r: head_scores(make(), r[:, :5]), "nothing to match"),
         (lambda r: head_scores(make(), r + 30), r"0\.\.39"),
         (lambda r: head_scores(make(), r[0]), r"\[batch, pos\]"),
