@@ -20,12 +20,14 @@ from datetime import date
 from pathlib import Path
 
 from benchmarks.process import ROOT, PeerError, Process, worker_command
-from benchmarks.specs import IN_FRESH_PROCESSES, PEERS, REFERENCE, Job, Plan, full_plan, quick_plan
+from benchmarks.specs import IN_FRESH_PROCESSES, PEERS, REFERENCE, Job, Plan, full_plan, gpu_plan, quick_plan
 from benchmarks.summary import job_title, text_table
 from benchmarks.worker import decoded
 from tools.status import commit, processor
 
 RECORD = ROOT / "course_lib" / "assets" / "runs" / "benchmarks.json"
+GPU_RECORD = RECORD.with_name("benchmarks_gpu.json")
+RATED_SIDE = {"cpu": 2048, "cuda": 8192}  # of the matrices whose product tells the rate of the machine
 QUICK_RECORD = ROOT / "_build" / "benchmarks-quick.json"
 SIZE_TIMINGS, SIZE_STEPS = 3, 4  # cost against size: timings of each size, training steps in one timing
 
@@ -170,8 +172,12 @@ def run(plan: Plan, threads: int, device: str) -> dict:
     """
     with Workers(threads, device) as workers:
         workers.running[REFERENCE] = workers.start(REFERENCE)
+        machine = workers.ask(REFERENCE, "machine", side=RATED_SIDE[device])
         jobs = []
         for job in plan.jobs:
+            if job.precision not in machine["rates"]:  # emulated, it takes a hundred times as long
+                say(f"left out, since this machine has no {job.precision}: {job_title(job.to_dict())}")
+                continue
             say(job_title(job.to_dict()))
             jobs.append(measure(job, workers))
         different = dict.fromkeys(size for sizes in plan.sizes.values() for size in sizes)
@@ -185,7 +191,7 @@ def run(plan: Plan, threads: int, device: str) -> dict:
             for size in of_one
         ]
         versions = {name: workers.loaded[name]["versions"] for name in PEERS if name in workers.loaded}
-    return {"versions": versions, "jobs": jobs, "sizes": sizes}
+    return {"versions": versions, "machine": machine, "jobs": jobs, "sizes": sizes}
 
 
 def say(what: str) -> None:
@@ -230,7 +236,8 @@ def read_options(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.threads < 1:
         parser.error(f"--threads must be at least 1, got {options.threads}")
-    options.output = options.output or (QUICK_RECORD if options.quick else RECORD)
+    of_device = GPU_RECORD if options.device == "cuda" else RECORD
+    options.output = options.output or (QUICK_RECORD if options.quick else of_device)
     options.given = arguments
     return options
 
@@ -239,7 +246,8 @@ def main(arguments: list[str]) -> int:
     """Measure, write the record, print the table; returns the exit status."""
     options, started, load = read_options(arguments), time.perf_counter(), os.getloadavg()[0]
     try:
-        record = run(quick_plan() if options.quick else full_plan(), options.threads, options.device)
+        of_device = gpu_plan() if options.device == "cuda" else full_plan()
+        record = run(quick_plan() if options.quick else of_device, options.threads, options.device)
     except PeerError as error:
         print(f"Nothing was measured: {REFERENCE}: {error}", file=sys.stderr)
         return 1

@@ -91,6 +91,7 @@ class Plan:
 
 SMALL = Size()
 LARGE = Size(d_model=256, d_vocab=4096, n_heads=8, batch=8)
+WIDE = Size(d_model=256, d_vocab=4096, n_heads=8, batch=64)  # fills a GPU
 TINY = Size(d_model=32, d_vocab=64, n_heads=2, n_ctx=128, batch=2)
 SCORED_ROWS = 8  # sequences that head scores read
 
@@ -125,6 +126,26 @@ def full_plan() -> Plan:
             "d_vocab": tuple(replace(SMALL, d_vocab=n) for n in (256, 1024, 4096, 16384)),
         },
     )
+
+
+def gpu_plan() -> Plan:
+    """The same tasks where a GPU is given, and one size that fills it; many calls in a timing, since each is short."""
+    jobs = [
+        Job(task, size, precision, repeats, rounds=3)
+        for task, of_sizes in (
+            ("training_step", ((SMALL, 100), (LARGE, 60), (WIDE, 10))),
+            ("forward", ((LARGE, 30), (WIDE, 10))),
+        )
+        for size, repeats in of_sizes
+        for precision in ("float32", "bfloat16")
+    ]
+    jobs += [
+        Job("head_scores", LARGE, repeats=3, rounds=3, segment=(25, 4)),
+        Job("head_scores", LARGE, repeats=3, rounds=3, segment=(255, 2)),
+        Job("ablation_sweep", LARGE, repeats=2, rounds=3),
+        Job("peak_memory", WIDE, rounds=1),
+    ]
+    return Plan(tuple(jobs))
 
 
 def quick_plan() -> Plan:

@@ -76,6 +76,44 @@ def _row(job: dict, peer: str) -> dict:
     return row
 
 
+def share_rows(record: dict) -> list[dict]:
+    """How much of the machine's rate of matrix products a training step of the course uses, a row for each job.
+
+    Columns: `size precision tokens_per_second rate` (of the machine, operations a second) and `share` of it, 0..1.
+    """
+    found = []
+    for job in record["jobs"]:
+        values = job["peers"].get(REFERENCE, {}).get("values")
+        if job["task"] != "training_step" or not values:
+            continue
+        size, rate = job["size"], record["machine"]["rates"][job["precision"]]
+        speed = size["batch"] * size["n_ctx"] / median(values)
+        row = {"size": job_size(job), "precision": job["precision"], "tokens_per_second": speed, "rate": rate}
+        found.append(row | {"share": speed * training_operations(size) / rate})
+    return found
+
+
+def training_operations(size: dict) -> float:
+    """Additions and multiplications that a training step needs for each token, in matrix products alone.
+
+    Forward, two for each weight of an attention-only model but the embeddings, and two for each number of queries and
+    of values that a token compares or adds: half of the context on the mean. Backward, twice as many.
+    """
+    weights = size["n_layers"] * 4 * size["d_model"] ** 2 + size["d_model"] * size["d_vocab"]
+    attention = size["n_layers"] * 2 * size["d_model"] * size["n_ctx"] / 2
+    return 3 * 2 * (weights + attention)
+
+
+def share_table(record: dict) -> str:
+    """`share_rows` as a Markdown table."""
+    lines = ["| training step | precision | tokens a second | share of the machine's rate |", "|---|---|---|---|"]
+    for row in share_rows(record):
+        speed = f"{row['tokens_per_second']:,.0f}"
+        share = f"{row['share']:.0%} of {row['rate'] / 1e12:.2f} TFLOP/s"
+        lines.append(f"| {row['size']} | {row['precision']} | {speed} | {share} |")
+    return "\n".join(lines)
+
+
 def amounts(values: Sequence[float], task: str) -> list[str]:
     """Seconds, or bytes for memory, in the unit that suits the first of them, which alone is given its name."""
     if task == "peak_memory":

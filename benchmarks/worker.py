@@ -25,6 +25,7 @@ from typing import TextIO
 
 from benchmarks.specs import PEERS, TINY, job_from_dict
 
+RATED_CALLS = 10  # matrix products; the fastest counts
 CHECKED_CALLS = 3  # calls before the first timing: they warm up, and their result is compared
 
 
@@ -50,6 +51,26 @@ class Session:
         self.build = importlib.import_module(f"benchmarks.peers.{self.peer.module}").build
         versions = {"python": platform.python_version()} | {name: version(name) for name in self.peer.packages}
         return {"torch": torch_there - started, "imports": all_there - torch_there, "versions": versions}
+
+    def machine(self, side: int) -> dict:
+        """Operations a second of a large matrix product, [side, side] twice, by dtype: where the hardware has it."""
+        import torch
+
+        from course_lib.runtime import precision_dtype
+
+        rates = {}
+        for dtype in dict.fromkeys((torch.float32, precision_dtype("auto", self.device))):
+            a, b = torch.randn(2, side, side, device=self.device).to(dtype)
+            seconds = []
+            for _ in range(RATED_CALLS):
+                self.synchronize()
+                started = time.perf_counter()
+                a @ b
+                self.synchronize()
+                seconds.append(time.perf_counter() - started)
+            rates[str(dtype).removeprefix("torch.")] = 2 * side**3 / min(seconds)
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None
+        return {"rates": rates, "gpu": name}
 
     def prepare(self, job: dict) -> dict:
         """Build the model, call the task a few times, and give the result of that and the number of parameters."""

@@ -97,6 +97,8 @@ def check_tokens(tokens: Tensor, config: ModelConfig) -> None:
         raise ValueError(f"tokens must be integers, got {tokens.dtype}")
     if tokens.shape[1] > config.n_ctx:
         raise ValueError(f"tokens has {tokens.shape[1]} positions, the model's context n_ctx is {config.n_ctx}")
+    if tokens.is_cuda and torch.cuda.is_current_stream_capturing():
+        return  # while a CUDA graph is recorded there are no values to look at
     low, high = int(tokens.min()), int(tokens.max())
     if low < 0 or high >= config.d_vocab:
         raise ValueError(f"tokens must lie in 0..{config.d_vocab - 1}, got values from {low} to {high}")

@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 
 QUERIES_AT_ONCE = 64  # attention of this many queries is computed together, over the keys that they can see
 LOGITS_AT_ONCE = 2**20  # logits are made, used and forgotten in pieces of about this many numbers
+ON_A_GPU = 32  # times as much at once: it has no small cache to fill, and each start of a kernel costs time
 
 
 def causal_attention(
@@ -53,7 +54,7 @@ class _CausalAttention(torch.autograd.Function):
         q, k, v, *patterns = ctx.saved_tensors
         grad_z = grad_z.flatten(0, 1)
         grad_q, grad_k, grad_v = torch.empty_like(q), torch.zeros_like(k.mT), torch.zeros_like(v.mT)
-        for (queries, keys), pattern in zip(_blocks(q.shape[1]), patterns, strict=True):
+        for (queries, keys), pattern in zip(_blocks(q.shape[1], QUERIES_AT_ONCE), patterns, strict=True):
             grad_pattern = torch.bmm(grad_z[:, queries], v[:, keys].mT)
             grad_scores = torch._softmax_backward_data(grad_pattern, pattern, -1, pattern.dtype)
             grad_q[:, queries] = torch.bmm(grad_scores, k[:, keys])
@@ -87,18 +88,18 @@ def _pattern_blocks(q: Float[Tensor, "n p e"], k: Float[Tensor, "n p e"]) -> Ite
 
     `q` is scaled already, n is batch * heads.
     """
-    size = min(QUERIES_AT_ONCE, q.shape[1])
+    size = min(QUERIES_AT_ONCE * (ON_A_GPU if q.is_cuda else 1), q.shape[1])
     future = torch.full((size, size), -torch.inf, dtype=q.dtype, device=q.device).triu(1)
-    for queries, keys in _blocks(q.shape[1]):
+    for queries, keys in _blocks(q.shape[1], size):
         scores = torch.bmm(q[:, queries], k[:, keys].mT)  # n query key
         scores[..., queries] += future[: scores.shape[1], : scores.shape[1]]
         yield queries, keys, scores.softmax(dim=-1)
 
 
-def _blocks(positions: int) -> Iterator[tuple[slice, slice]]:
-    """Blocks of queries, each with the keys that it can see."""
-    for start in range(0, positions, QUERIES_AT_ONCE):
-        end = min(start + QUERIES_AT_ONCE, positions)
+def _blocks(positions: int, size: int) -> Iterator[tuple[slice, slice]]:
+    """Blocks of `size` queries, each with the keys that it can see."""
+    for start in range(0, positions, size):
+        end = min(start + size, positions)
         yield slice(start, end), slice(0, end)
 
 
@@ -132,7 +133,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, W: Tensor, b: Tensor | None, targets: Tensor) -> Tensor:
         exact = torch.promote_types(x.dtype, torch.float32)
-        rows = max(1, LOGITS_AT_ONCE // W.shape[1])
+        rows = max(1, LOGITS_AT_ONCE * (ON_A_GPU if x.is_cuda else 1) // W.shape[1])
         loss = torch.zeros((), dtype=exact, device=x.device)
         grad_x, grad_W = [], torch.zeros_like(W, dtype=exact)
         grad_b = None if b is None else torch.zeros_like(b, dtype=exact)

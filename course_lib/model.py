@@ -203,7 +203,7 @@ class Transformer(nn.Module):
         return resid
 
     def embed(self, tokens: Int[Tensor, "b p"]) -> tuple[Float[Tensor, "b p d"], Float[Tensor, "p d"] | None]:
-        """The residual stream before the first layer, and what every layer adds to what queries and keys read, if anything.
+        """The residual stream before the first layer, and what each layer adds to the input of queries and keys.
 
         Raises:
             ValueError: as in `forward`.

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from course_lib.config import check_tokens
+from course_lib.cuda_graph import GraphedStep
 from course_lib.data import Batches
 from course_lib.data_parallel import join
 from course_lib.fast import linear_cross_entropy
@@ -120,9 +122,17 @@ class _Run:
         self.first = self.processes.rank == 0  # the process that measures and writes
         self.dtype = precision_dtype(config.precision, self.device)
         self.optimizer = torch.optim.AdamW(
-            _groups(model, config), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
+            _groups(model, config),
+            lr=config.lr,
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+            fused=True,
+            capturable=self.device.type == "cuda",
         )
+        graphed = self.device.type == "cuda" and self.processes.world == 1
+        self.update = GraphedStep(self.plain_update) if graphed else self.plain_update
         self.step = self.tokens = 0
+        self.share = 1.0  # of the batch, which this process reads
         self.seconds = 0.0
         self.losses: list[Tensor] = []  # since the last record; on the device, so that no step waits for it
         self.history = History()
@@ -134,15 +144,10 @@ class _Run:
         started = time.perf_counter()
         tokens = self.batches(self.step)
         rows = self.processes.rows(tokens)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.lr * group["share"] * min(1.0, (self.step + 1) / max(1, self.config.warmup_steps))
-        loss = next_token_loss(self.model, rows.to(self.device), self.dtype)
-        self.optimizer.zero_grad()
-        loss.backward()
-        loss = self.processes.average(self.model, loss.detach(), len(rows) / len(tokens))
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
-        self.optimizer.step()
-        self.losses.append(loss)
+        check_tokens(rows[:, :-1], self.model.config)  # here, since a recorded step does not look at values
+        self.share = len(rows) / len(tokens)
+        self.set_learning_rates()
+        self.losses.append(self.update(rows))
         self.step += 1
         self.tokens += tokens[:, 1:].numel()
         self.seconds += time.perf_counter() - started
@@ -151,6 +156,28 @@ class _Run:
             self.record()
         if self.saved and (last or self.step % self.config.checkpoint_every == 0):
             self.save()
+
+    def plain_update(self, rows: Tensor) -> Tensor:
+        """Loss, gradients, optimiser; returns the loss of the whole batch."""
+        loss = next_token_loss(self.model, rows.to(self.device), self.dtype)
+        self.optimizer.zero_grad()
+        loss.backward()
+        loss = self.processes.average(self.model, loss.detach(), self.share)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
+        self.optimizer.step()
+        return loss
+
+    def set_learning_rates(self) -> None:
+        """The rate of this step; on a GPU as a tensor, which a recorded step reads anew each time."""
+        warm = min(1.0, (self.step + 1) / max(1, self.config.warmup_steps))
+        for group in self.optimizer.param_groups:
+            rate = self.config.lr * group["share"] * warm
+            if self.device.type != "cuda":
+                group["lr"] = rate
+            elif isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = torch.tensor(rate, device=self.device)
 
     def record(self) -> None:
         """Append a record to the history; only the first process measures the model, without gradients."""

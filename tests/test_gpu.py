@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import nbformat
 import pytest
 import torch
@@ -63,3 +65,36 @@ def test_without_a_gpu_nothing_is_recorded(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(gpu_times, "RECORD", tmp_path / "times.json")
     assert gpu_times.main() == 2 and not list(tmp_path.iterdir())
     assert "no GPU here" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_step_recorded_as_a_graph_trains_as_plain_steps_do(precision, monkeypatch):
+    monkeypatch.setattr("test_gpu.RECIPE", replace(RECIPE, precision=precision))
+    recorded = trained("cuda")
+    monkeypatch.setattr("course_lib.train.GraphedStep", lambda step: step)
+    found = differences(recorded, trained("cuda"))
+    assert all(found[name] <= TOLERANCE[name] / 10 for name in TOLERANCE), found
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_run_on_a_gpu_goes_on_exactly(tmp_path):
+    recipe = replace(RECIPE, checkpoint_every=20, measure_every=20)
+
+    def losses() -> list[float]:
+        return train(make().cuda(), DATA, recipe, folder=tmp_path).column("train_loss")
+
+    whole = losses()
+    (tmp_path / "step-000000060.checkpoint").unlink()  # as if killed between steps 40 and 60
+    assert losses() == whole
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_bad_tokens_are_named_on_a_gpu_too():
+    model = make().cuda()
+
+    def batches(step: int) -> torch.Tensor:
+        return DATA(step) + 1000 * (step == 10)
+
+    with pytest.raises(ValueError, match="tokens must lie in 0"):
+        train(model, batches, RECIPE)
