@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from course_lib.adapters import AttentionModel, CourseModel, OpenModel
 from course_lib.config import check_tokens
-from course_lib.fast import LOGITS_AT_ONCE, attention_at
+from course_lib.fast import attention_at, rows_at_once
 from course_lib.icl import icl_score
 from course_lib.model import Transformer
 from course_lib.runtime import precision_dtype
@@ -60,15 +61,17 @@ def token_losses(
     for part in tokens.split(batch):
         part = part.to(device)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            losses.append(losses_of(model, model.residual(part[:, :-1]), part).cpu())
-    return torch.cat(losses)
+            losses.append(losses_of(model, model.residual(part[:, :-1]), part))
+    return torch.cat(losses).cpu()
 
 
 def losses_of(model: Transformer, resid: Float[Tensor, "b n d"], tokens: Int[Tensor, "b p"]) -> Float[Tensor, "b p-1"]:
     """Loss in nats of every token but the first from the final residual stream; few logits stand at any time."""
-    rows = max(1, 2 * LOGITS_AT_ONCE // (resid.shape[1] * model.config.d_vocab))
-    pieces = zip(resid.split(rows), tokens.split(rows), strict=True)
-    return torch.cat([per_token_loss(model.unembed(r), t) for r, t in pieces])
+    check_tokens(tokens[:, 1:], model.config)
+    rows = 2 * rows_at_once(model.config.d_vocab, resid.device)
+    pieces = zip(resid.flatten(0, 1).split(rows), tokens[:, 1:].flatten().split(rows), strict=True)
+    losses = [F.cross_entropy(model.unembed(r).float(), targets, reduction="none") for r, targets in pieces]
+    return torch.cat(losses).view(tokens[:, 1:].shape)
 
 
 @torch.no_grad()

@@ -18,6 +18,11 @@ LOGITS_AT_ONCE = 2**20  # logits are made, used and forgotten in pieces of about
 ON_A_GPU = 32  # times as much at once: it has no small cache to fill, and each start of a kernel costs time
 
 
+def rows_at_once(d_vocab: int, device: torch.device) -> int:
+    """How many rows of logits are made together: at least 1."""
+    return max(1, LOGITS_AT_ONCE * (ON_A_GPU if device.type == "cuda" else 1) // d_vocab)
+
+
 def causal_attention(
     q: Float[Tensor, "b h p e"], k: Float[Tensor, "b h p e"], v: Float[Tensor, "b h p e"]
 ) -> Float[Tensor, "b h p e"]:
@@ -133,7 +138,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, W: Tensor, b: Tensor | None, targets: Tensor) -> Tensor:
         exact = torch.promote_types(x.dtype, torch.float32)
-        rows = max(1, LOGITS_AT_ONCE * (ON_A_GPU if x.is_cuda else 1) // W.shape[1])
+        rows = rows_at_once(W.shape[1], x.device)
         loss = torch.zeros((), dtype=exact, device=x.device)
         grad_x, grad_W = [], torch.zeros_like(W, dtype=exact)
         grad_b = None if b is None else torch.zeros_like(b, dtype=exact)

@@ -26,7 +26,7 @@ from course_lib.ablation import (
     model_input,
 )
 from course_lib.circuits import folded, norm_bias, norm_scale
-from course_lib.fast import LOGITS_AT_ONCE
+from course_lib.fast import rows_at_once
 from course_lib.icl import icl_score
 from course_lib.model import Transformer
 from course_lib.runtime import reuse_freed_memory
@@ -245,7 +245,7 @@ def _last_layer(
     bias = bias + norm_bias(norm, model.W_U)
     W_OU = W_O @ U  # h e v
     heads = range(model.config.n_heads)
-    rows = max(1, LOGITS_AT_ONCE // model.config.d_vocab)
+    rows = rows_at_once(model.config.d_vocab, U.device)
     losses = [[] for _ in heads]
     pieces = (resid.flatten(0, 1), z.transpose(1, 2).flatten(0, 1), tokens[:, 1:].flatten())  # n d, n h e, n
     for resid, z, targets in zip(*(piece.split(rows) for piece in pieces), strict=True):

@@ -253,8 +253,7 @@ def test_losses_in_small_pieces_are_the_same_losses(monkeypatch):
     model = random_model()
     tokens = random_tokens(model, batch=5)
     whole = ablation_sweep(model, tokens, lambda losses: losses)
-    monkeypatch.setattr("course_lib.evaluate.LOGITS_AT_ONCE", 1)
-    monkeypatch.setattr("course_lib.sweep.LOGITS_AT_ONCE", 2 * model.config.d_vocab)
+    monkeypatch.setattr("course_lib.fast.LOGITS_AT_ONCE", 2 * model.config.d_vocab)
     pieces = ablation_sweep(model, tokens, lambda losses: losses)
     torch.testing.assert_close(pieces.ablated, whole.ablated)
 

@@ -63,7 +63,7 @@ def test_times_of_notebooks_are_taken_and_failures_named(tmp_path):
 def test_without_a_gpu_nothing_is_recorded(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(gpu_times, "RECORD", tmp_path / "times.json")
-    assert gpu_times.main() == 2 and not list(tmp_path.iterdir())
+    assert gpu_times.main([]) == 2 and not list(tmp_path.iterdir())
     assert "no GPU here" in capsys.readouterr().err
 
 
