@@ -16,7 +16,17 @@ from benchmarks import compare, specs
 from benchmarks.charts import cost_chart, cost_table, ratio_chart
 from benchmarks.process import PeerError, Process, worker_command
 from benchmarks.specs import TINY, Job, Peer, full_plan, job_from_dict, quick_plan
-from benchmarks.summary import HEADERS, TITLES, by_title, markdown_table, quartiles, rows, text_table
+from benchmarks.summary import (
+    HEADERS,
+    TITLES,
+    by_title,
+    markdown_table,
+    quartiles,
+    rows,
+    share_rows,
+    text_table,
+    training_operations,
+)
 from benchmarks.worker import decoded, encoded
 from course_lib.recorded import load_recorded
 
@@ -306,6 +316,24 @@ def test_the_record_is_complete_and_says_where_it_comes_from():
 def test_the_sweep_of_the_record_agrees_with_transformer_lens():
     found = [one["peers"] for one in load_recorded("benchmarks")["jobs"] if one["task"] == "ablation_sweep"]
     assert found and all(peers["transformer_lens 3.9"]["difference"] <= 1e-5 for peers in found)
+
+
+def test_what_the_page_says_of_the_gpu_is_what_its_record_says():
+    of_gpu = load_recorded("benchmarks_gpu")
+    plain = {
+        (row["task"], row["size"], row["precision"]): row["ratio"] for row in rows(of_gpu) if row["peer"] == "plain"
+    }
+    steps = [ratio for (task, *_), ratio in plain.items() if task == "training_step"]
+    others = [ratio for (task, *_), ratio in plain.items() if task in ("forward", "head_scores", "ablation_sweep")]
+    assert min(steps[:2]) > 1.5  # the small model, in both precisions
+    assert max(others) < 1 and max(steps[-2:]) < 1.05  # the largest
+    assert {row["precision"] for row in share_rows(of_gpu)} == set(of_gpu["machine"]["rates"])
+    assert all(0 < row["share"] < 1 for row in share_rows(of_gpu))
+
+
+def test_operations_of_a_step_are_counted_as_by_hand():
+    size = {"n_layers": 1, "d_model": 2, "d_vocab": 5, "n_ctx": 4}
+    assert training_operations(size) == 3 * 2 * (4 * 2 * 2 + 2 * 5 + 2 * 2 * 4 / 2)
 
 
 def test_charts_draw_every_peer_that_has_a_ratio():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import nbformat
@@ -58,6 +59,16 @@ def test_times_of_notebooks_are_taken_and_failures_named(tmp_path):
     good, bad = (gpu_times.run_notebook(tmp_path / f"{name}.ipynb", tmp_path) for name in ("good", "bad"))
     assert good["error"] == "" and 0 < good["seconds"] < 60
     assert bad["error"] == "ZeroDivisionError: division by zero"
+
+
+def test_the_table_counts_what_ran_and_names_what_failed():
+    record = json.loads(gpu_times.RECORD.read_text())
+    text = gpu_times.table(record)
+    failed = [name for name, entry in record["notebooks"].items() if entry["error"]]
+    assert f"{len(record['notebooks']) - len(failed)} of {len(record['notebooks'])} notebooks ran" in text
+    assert text.count("AssertionError") == sum(
+        "AssertionError" in record["notebooks"][name]["error"] for name in failed
+    )
 
 
 def test_without_a_gpu_nothing_is_recorded(monkeypatch, capsys, tmp_path):

@@ -68,6 +68,28 @@ def provenance(jobs: int) -> dict:
     }
 
 
+def table(record: dict) -> str:
+    """The record as Markdown: how it was made, and a row for each notebook; solutions and exercises come last."""
+    made, notebooks = record["provenance"], record["notebooks"]
+    good = sum(not entry["error"] for entry in notebooks.values())
+    facts = f"{made['gpu']}, {made['date']}, Python {made['versions']['python']}, torch {made['versions']['torch']}"
+    lines = [
+        f"{good} of {len(notebooks)} notebooks ran to their end on {facts}, {made['side by side']} side by side.",
+        "",
+        "| Notebook | Seconds | MB on the GPU | Result |",
+        "|---|---|---|---|",
+    ]
+    for name, entry in sorted(notebooks.items()):
+        result = entry["error"].strip(": ") or "ran"
+        lines.append(f"| {name} | {entry['seconds']:.0f} | {entry['gpu_megabytes']:.0f} | {result} |")
+    return "\n".join(lines) + "\n"
+
+
+def write(target: Path) -> None:
+    """Write the table of the record into the file `target`, which status.md includes."""
+    target.write_text(table(json.loads(RECORD.read_text())), encoding="utf-8")
+
+
 def main(arguments: list[str]) -> int:
     """Run all notebooks; the exit status is 1 if one failed, 2 without a GPU."""
     parser = argparse.ArgumentParser(prog="python -m tools.gpu_times", description=__doc__.splitlines()[0])
