@@ -64,8 +64,6 @@ class Conversation:
         deadline = monotonic() + FORK_SECONDS
         self._stream.settimeout(FORK_SECONDS)
         send_frame(self._stream, job_header(self._job))
-        for case in self._job.cases:
-            send_frame(self._stream, case)
         names = [names_of(case) for case in self._job.cases]
         n_outcomes = 2 * len(names)
         while len(self._outcomes) < n_outcomes and not self._state:

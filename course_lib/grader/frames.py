@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 from time import monotonic
+from typing import IO
 
 from course_lib.grader.wire_limits import WireError
 
@@ -17,6 +19,20 @@ class TimeIsUp(Exception):
 def send_frame(stream: socket.socket, payload: bytes) -> None:
     """Send one frame."""
     stream.sendall(len(payload).to_bytes(_LENGTH, "big") + payload)
+
+
+def write_frame(file: IO[bytes], payload: bytes) -> None:
+    """Append one frame to a file."""
+    file.write(len(payload).to_bytes(_LENGTH, "big") + payload)
+
+
+def frames_of(data: bytes) -> Iterator[bytes]:
+    """The frames of a file of our own."""
+    start = 0
+    while start < len(data):
+        end = start + _LENGTH + int.from_bytes(data[start : start + _LENGTH], "big")
+        yield data[start + _LENGTH : end]
+        start = end
 
 
 def read_frame(stream: socket.socket, max_bytes: int, deadline: float | None = None) -> bytes | None:

@@ -34,7 +34,7 @@ class Job:
     Attributes:
         cells: code to run first, in order: our own set-up, then the learner's cells.
         function: name of the answer.
-        cases: what `wire.encode` made of the inputs by name, one for each case.
+        cases: what `wire.encode` made of the inputs by name, one for each case; they reach a worker by inheritance.
         seconds: one call may take this long.
         setup_seconds: the cells may take this long.
         memory: bytes that the worker may use.

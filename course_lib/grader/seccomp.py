@@ -69,17 +69,32 @@ _CLONE, _CLONE3, _TGKILL = (56, 220), (435, 435), (234, 131)
 _PRCTL, _PRLIMIT, _SET_AFFINITY = (157, 167), (302, 261), (203, 122)
 
 
-def install(pid: int, files: bool) -> None:
+_SOME_PID = 0x7FEDCBA9  # stands in a program for the process that will have it; larger than any number of a process
+
+
+def prepare(files: bool) -> bytes:
+    """The filter for workers, without the number of the process; empty on a processor whose calls are not known.
+
+    Args:
+        files: False refuses to make, remove and rename files too.
+    """
+    machine = platform.machine()
+    return make_program(machine, _SOME_PID, files) if machine in _ARCHITECTURES else b""
+
+
+def install(prepared: bytes, pid: int) -> None:
     """Filter all further calls of this process, for good. It must have given up new privileges before.
 
     Args:
+        prepared: from `prepare`, which takes longer than all the rest.
         pid: of this process, which may still signal and limit itself.
-        files: False refuses to make, remove and rename files too.
 
     Raises:
         OSError: the kernel has no such filters, or the processor is another one.
     """
-    program = make_program(platform.machine(), pid, files)
+    if not prepared:
+        raise OSError("seccomp: not known on this processor")
+    program = prepared.replace(struct.pack("I", _SOME_PID), struct.pack("I", pid))
     steps = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(steps))
     kernel.prctl(kernel.PR_SET_SECCOMP, 2, ctypes.create_string_buffer(header, len(header)))
