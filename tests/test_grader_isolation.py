@@ -298,7 +298,9 @@ def filtered(program, data):
         elif code == 0x05:
             place += value
         else:
-            holds = {0x15: loaded == value, 0x25: loaded > value, 0x35: loaded >= value, 0x45: bool(loaded & value)}[code]
+            holds = {0x15: loaded == value, 0x25: loaded > value, 0x35: loaded >= value, 0x45: bool(loaded & value)}[
+                code
+            ]
             place += true if holds else false
 
 

@@ -45,7 +45,9 @@ def print_of(exercise: Exercise, statements: Sequence[ast.stmt]) -> Print | None
         form, n_nodes = normal_form(statements)
     except RecursionError:
         return None
-    return Print(hashlib.sha256(form.encode("utf-8", "replace")).hexdigest()[:16], max(n_nodes - _nodes_of_stub(exercise), 0))
+    return Print(
+        hashlib.sha256(form.encode("utf-8", "replace")).hexdigest()[:16], max(n_nodes - _nodes_of_stub(exercise), 0)
+    )
 
 
 @lru_cache(maxsize=256)
@@ -57,7 +59,11 @@ def _nodes_of_stub(exercise: Exercise) -> int:
 def borrowed(exercise: Exercise, statements: Sequence[ast.stmt]) -> list[str]:
     """Modules of the course that an answer imports, although its exercise does not."""
     own = {name for statement in statements for inner in _statements(statement) for name in _modules(inner)}
-    return sorted(name for name in own - _modules_given(exercise) if name.startswith("course_lib") and name != "course_lib.grading")
+    return sorted(
+        name
+        for name in own - _modules_given(exercise)
+        if name.startswith("course_lib") and name != "course_lib.grading"
+    )
 
 
 def _statements(outer: ast.AST) -> list[ast.AST]:

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from course_lib.grader import messages
-from course_lib.grader.frames import read_frame, send_frame
+from course_lib.grader.frames import Frames, send_frame
 from course_lib.grading import values
 from course_lib.grading.run import failure_of, run_here
 
@@ -27,7 +27,7 @@ class _Broken(Exception):
 
 def read_job(stream: socket.socket) -> dict[str, Any]:
     """The job's fields."""
-    return json.loads(read_frame(stream, MAX_JOB))
+    return json.loads(Frames(stream).next(MAX_JOB))
 
 
 def work(stream: socket.socket, fields: dict[str, Any], cases: list[dict[str, Any]]) -> None:
