@@ -28,6 +28,7 @@ PRELOAD = (
     *("course_lib.recorded", "course_lib.scores", "course_lib.sweep"),
 )
 MAX_MESSAGE = 4096  # bytes
+REHEARSALS = 16  # Python 3.11 rewrites a function at its eighth call, and its instructions when they run next
 CASES, START = b"cases ", b"start "  # what is asked for; the name of an answer follows
 
 
@@ -165,16 +166,23 @@ def _be_worker(stream: socket.socket, confinement: Confinement, slot: int, cases
 
 
 def _rehearse() -> None:
-    """Do a job once, so that no worker has to do for itself what happens at a first time only."""
+    """Do a job some times, so that no worker has to do for itself what happens at the first times only.
+
+    Python rewrites the byte code of functions that are called often. Done here, no worker copies the pages for it.
+    """
     import torch
 
-    from course_lib.grader import messages
+    from course_lib.grader import worker
     from course_lib.grader.wire import decode, encode
-    from course_lib.grading.run import run_here
 
-    inputs = decode(encode({"x": torch.ones(2, 2), "n": 1}))
-    for seed in (1, 2):
-        messages.finished(run_here(lambda x, n: (x + n) @ x, inputs, seed, 1.0))
+    fields = {"cells": ["import torch", "def f(x, n):\n    return (x + n) @ x"], "function": "f", "seconds": 1.0}
+    cases = [decode(encode({"x": torch.ones(2, 2), "n": 1}))]
+    main_module = sys.modules["__main__"]
+    for _ in range(REHEARSALS):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            worker.work(theirs, fields, cases)
+    sys.modules["__main__"] = main_module
 
 
 def _cpu_seconds(fields: dict[str, float]) -> int:

@@ -71,7 +71,7 @@ class Notebook:
         code = self.codes[number]
         numbers = {place for place, node in enumerate(code.tree.body) if id(node) in kept and not _is_future(node)}
         text = shown(code.text, code.tree, numbers)
-        if parse(text) is None:  # an odd layout that cannot be blanked out
+        if len(numbers) < len(code.tree.body) and parse(text) is None:  # an odd layout that cannot be blanked out
             text = ast.unparse(ast.Module([code.tree.body[place] for place in sorted(numbers)], []))
         return f"from __future__ import annotations\n{text}" if self._annotations else text
 
