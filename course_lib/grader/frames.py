@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from time import monotonic
-from typing import IO
 
 from course_lib.grader.wire_limits import WireError
 
@@ -17,14 +16,14 @@ class TimeIsUp(Exception):
     """The deadline passed before a whole frame had come."""
 
 
+def framed(payload: bytes) -> bytes:
+    """The payload as a frame."""
+    return len(payload).to_bytes(_LENGTH, "big") + payload
+
+
 def send_frame(stream: socket.socket, payload: bytes) -> None:
     """Send one frame."""
-    stream.sendall(len(payload).to_bytes(_LENGTH, "big") + payload)
-
-
-def write_frame(file: IO[bytes], payload: bytes) -> None:
-    """Append one frame to a file."""
-    file.write(len(payload).to_bytes(_LENGTH, "big") + payload)
+    stream.sendall(framed(payload))
 
 
 def frames_of(data: bytes) -> Iterator[bytes]:

@@ -17,7 +17,7 @@ from types import TracebackType
 from course_lib.grader import isolation as isolation_module
 from course_lib.grader.conversation import Conversation, NoWorker, Reply
 from course_lib.grader.forkserver import CASES, START
-from course_lib.grader.frames import write_frame
+from course_lib.grader.frames import framed
 from course_lib.grader.messages import LIMITS, Job
 
 __all__ = ["Job", "Reply", "Server"]
@@ -129,8 +129,7 @@ class _Process:
 
     def _send_cases(self, job: Job) -> None:
         with open(os.memfd_create("cases"), "w+b") as file:
-            for case in job.cases:
-                write_frame(file, case)
+            file.write(b"".join(map(framed, job.cases)))
             file.flush()
             socket.send_fds(self._control, [CASES + job.function.encode()], [file.fileno()])
         self._cases[job.function] = job.cases
