@@ -14,6 +14,7 @@ import yaml
 
 from benchmarks import compare, specs
 from benchmarks.charts import cost_chart, cost_table, ratio_chart
+from benchmarks.graders.assignment import SMALL, large_ids, make_assignment
 from benchmarks.process import PeerError, Process, worker_command
 from benchmarks.specs import TINY, Job, Peer, full_plan, job_from_dict, quick_plan
 from benchmarks.summary import (
@@ -379,3 +380,23 @@ def test_the_locks_of_both_versions_of_transformer_lens_agree_elsewhere():
     oracle, newer = locks
     assert {name for name in oracle.keys() & newer.keys() if oracle[name] != newer[name]} == {"transformer-lens"}
     assert newer["torch"] == "2.13.0" and newer["transformer-lens"].startswith("4.")
+
+
+def test_right_answers_pass_the_checks_that_the_other_graders_run(tmp_path):
+    """Results with NaN among them: `assert_close` takes NaN for a difference unless it is told."""
+    assignment = make_assignment(large_ids(), tmp_path)
+    names = {"__name__": "__main__"}
+    exec(assignment.setup, names)
+    for answer in assignment.answers:
+        exec(answer.right, names)
+        exec(answer.check, names)
+
+
+def test_spoilt_answers_fail_the_checks_that_the_other_graders_run(tmp_path):
+    assignment = make_assignment(SMALL, tmp_path)
+    names = {"__name__": "__main__"}
+    exec(assignment.setup, names)
+    for answer in assignment.answers:
+        exec(answer.wrong, names)
+        with pytest.raises(AssertionError):
+            exec(answer.check, names)

@@ -98,6 +98,21 @@ def test_a_mutant_is_named(exercise_id):
     assert mutant.sentence in one["message"]
 
 
+def test_a_mutant_is_run_once_for_a_whole_class():
+    task = verdicts.task_of(ALL["3.1"], seed=11)
+    runs = []
+
+    def mutant(pattern):
+        runs.append(pattern)
+        raise ValueError("of no use here")
+
+    for _ in range(3):
+        with pytest.raises(ValueError, match="of no use here"):
+            task.call(mutant, task.cases[0])
+    assert len(runs) == 1
+    assert task.call(ALL["3.1"].reference, task.cases[1]) is task.call(ALL["3.1"].reference, task.cases[1])
+
+
 def test_the_worker_gets_no_expected_value_and_no_specification():
     server = LocalServer()
     graded(notebook(SCORE), server=server)

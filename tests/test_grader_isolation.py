@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -264,6 +266,42 @@ def test_every_jump_of_the_filter_stays_in_it(machine):
     assert len(program) % 8 == 0 and len(steps) < 4096
     jumps = [(number, step) for number, step in enumerate(steps) if step[0] & 7 == 5]
     assert jumps and all(number + 1 + max(step[1:]) < len(steps) for number, step in jumps)
+
+
+@pytest.mark.parametrize("files", [True, False])
+@pytest.mark.parametrize(("machine", "column", "architecture"), [("x86_64", 0, 0xC000003E), ("aarch64", 1, 0xC00000B7)])
+def test_the_filter_refuses_the_listed_calls_and_no_others(machine, column, architecture, files):
+    lists = [seccomp._PROCESSES, seccomp._NETWORK, seccomp._SHARED_MEMORY, seccomp._MACHINE]
+    lists += [] if files else [seccomp._FILES]
+    refused = {numbers[column] for calls in lists for numbers in calls.values()} | {seccomp._CLONE3[column]}
+    by_argument = {seccomp._CLONE[column], seccomp._TGKILL[column], seccomp._PRLIMIT[column]}
+    by_argument |= {seccomp._SET_AFFINITY[column], seccomp._PRCTL[column]}
+    program = seccomp.make_program(machine, 7, files)
+    for call in set(range(seccomp._LAST_KNOWN + 40)) - by_argument:
+        allowed = filtered(program, {0: call, 4: architecture, 16: 0}) == 0x7FFF0000
+        assert allowed == (call not in refused and call <= seccomp._LAST_KNOWN), call
+    signals = [filtered(program, {0: seccomp._TGKILL[column], 4: architecture, 16: pid}) for pid in (6, 7)]
+    assert signals == [0x50000 | errno.EPERM, 0x7FFF0000]
+    assert filtered(program, {0: 1, 4: architecture ^ 1}) == 0x80000000
+
+
+def filtered(program, data):
+    """What the kernel returns for a call, by a slow reading of the program; `data` are the words that it may load."""
+    place, loaded = 0, 0
+    while True:
+        code, true, false, value = struct.unpack_from("HBBI", program, 8 * place)
+        place += 1
+        if code == 0x06:
+            return value
+        if code == 0x20:
+            loaded = data[value]
+        elif code == 0x05:
+            place += value
+        else:
+            holds = {0x15: loaded == value, 0x25: loaded > value, 0x35: loaded >= value, 0x45: bool(loaded & value)}[
+                code
+            ]
+            place += true if holds else false
 
 
 def test_an_unknown_processor_is_no_reason_to_crash():

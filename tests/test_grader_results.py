@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from xml.etree import ElementTree
 
 import pytest
@@ -74,12 +75,17 @@ def test_a_broken_file_of_results_is_named(tmp_path):
             list(read_results(tmp_path / "results.jsonl"))
 
 
+def test_control_codes_of_a_file_name_stay_out_of_the_table(tmp_path):
+    (found,) = table([row("bell\x07\x1b[31m\x9b.ipynb", problems=["\x07=1+1"])], tmp_path)
+    assert (found["submission"], found["problems"]) == ("bell[31m.ipynb", "'=1+1")
+
+
 @pytest.mark.parametrize("text", NASTY)
 def test_no_cell_is_a_formula(text, tmp_path):
     for found in table([row(text, student=text, assignment=text, problems=[text], similar=[text])], tmp_path):
         for cell in found.values():
             assert not cell.lstrip().startswith(("=", "+", "-", "@")) and "\0" not in cell
-        assert text.replace("\0", "").strip() in found["student"]
+        assert re.sub("[\x00\x1b]", "", text).strip() in found["student"]
 
 
 def test_a_column_for_each_exercise_of_any_row(tmp_path):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import dis
 import json
 import string
 from contextlib import suppress
+from pathlib import Path
 from time import perf_counter
 
 import pytest
@@ -13,6 +15,7 @@ from grader_class import solved
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from course_lib.grader import slicing
 from course_lib.grader.given import cell_ids, chapter_of, known_exercises, specification
 from course_lib.grader.magics import without_magics
 from course_lib.grader.reading import MAX_BYTES, InvalidNotebook, parse
@@ -418,3 +421,15 @@ def test_a_stub_of_the_course_is_known():
                   if "answer" in c.tags and "def previous_token_query_key" in c.code)  # fmt: skip
     answers = read_answers(notebook(as_stub(source.code)), TASKS)
     assert "3.2" in answers.unattempted and "previous_token_query_key" in chapter.stubs
+
+
+def test_names_are_read_as_dis_tells_them():
+    code = compile(Path(slicing.__file__).read_text(encoding="utf-8"), "<code>", "exec")
+    many = compile("\n".join(f"x{number} = y{number}" for number in range(300)), "<code>", "exec")  # long arguments
+    for whole in (code, many):
+        waiting, wanted = [whole], []
+        while waiting:
+            part = waiting.pop()
+            wanted += [step.argval for step in dis.get_instructions(part) if step.opname in slicing._READS]
+            waiting += [constant for constant in part.co_consts if isinstance(constant, type(part))]
+        assert list(slicing._read(whole)) == wanted and wanted

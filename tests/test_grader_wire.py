@@ -6,8 +6,9 @@ import contextlib
 import json
 import math
 import random
+import socket
 import tracemalloc
-from time import perf_counter
+from time import monotonic, perf_counter
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from course_lib.grader import wire, wire_numbers
+from course_lib.grader.frames import Frames, TimeIsUp, framed, frames_of, send_frame
 from course_lib.grader.wire import MAGIC, Limits, WireError, decode, encode
 from course_lib.grader.wire_writer import Writer
 from course_lib.grading import load, values
@@ -33,7 +35,7 @@ def test_inputs_and_results_of_every_exercise_survive(exercise_id):
     exercise = load.find(exercise_id)
     for number, case in enumerate(exercise.draw(1), start=1):
         data = encode(dict(case.inputs))
-        assert wire.names_of(data) == list(case.inputs)
+        assert wire.names_of(data) == tuple(case.inputs)
         inputs = decode(data)
         outcomes = [run(exercise.reference, inputs, seed=seed) for seed in (1, 2)]
         came = [Outcome(decode(encode(one.value)), one.failure, one.mutated) for one in outcomes]
@@ -295,3 +297,30 @@ def test_numbers_that_torch_does_not_compare_are_judged_all_the_same():
     for value, passed in ((right.to(torch.uint64), True), ((right + 1).to(torch.uint64), False)):
         outcome = Outcome(decode(encode(value)))
         assert judge(exercise, case, 1, outcome, outcome).passed is passed
+
+
+def test_frames_that_come_together_or_in_parts_are_told_apart():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        frames = Frames(ours)
+        send_frame(theirs, b"one")
+        send_frame(theirs, b"")
+        theirs.sendall((200_000).to_bytes(4, "big") + b"x" * 50_000)
+        assert [frames.next(10), frames.next(10)] == [b"one", b""]
+        with pytest.raises(TimeIsUp):
+            frames.next(1 << 20, deadline=monotonic() + 0.05)
+
+
+def test_a_frame_that_is_too_long_or_breaks_off_is_refused():
+    for sent in (b"\0\0\0\x0b" + bytes(11), b"\0\0", b"\0\0\0\x05abc"):
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                theirs.sendall(sent)
+            with pytest.raises(WireError):
+                Frames(ours).next(10)
+
+
+def test_frames_of_a_file_are_what_was_written():
+    payloads = [b"one", b"", b"three"]
+    assert list(frames_of(b"".join(map(framed, payloads)))) == payloads

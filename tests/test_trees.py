@@ -6,6 +6,7 @@ import ast
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from course_lib.grading import trees
 
@@ -22,6 +23,11 @@ def test_threads_make_trees_and_byte_code_side_by_side():
     finally:
         sys.setswitchinterval(before)
     assert ast.dump(made[0]) == ast.dump(ast.parse(CODE)) and {code.co_name for code in compiled} == {"<module>"}
+
+
+def test_nodes_are_those_of_the_standard_library():
+    tree = ast.parse(Path(trees.__file__).read_text(encoding="utf-8"))
+    assert trees.nodes(tree) == list(ast.walk(tree))
 
 
 def test_a_tree_that_another_thread_has_spoilt_is_made_again(monkeypatch):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.graders.assignment import Assignment, notebook
 from benchmarks.process import ROOT, PeerError
+from course_lib.grader.rows import workers
 
 NBGRADER_CONFIG = """
 c = get_config()
@@ -66,7 +67,7 @@ class Ours(Grader):
     """`python -m course_lib grade`."""
 
     name = "course"
-    parallel = 2
+    parallel = workers()  # as where nothing else is asked for
 
     def hand_in(self, numbers: Sequence[int]) -> None:
         """Plain notebooks in one folder."""

@@ -7,7 +7,7 @@ import socket
 from dataclasses import dataclass
 from time import monotonic
 
-from course_lib.grader.frames import TimeIsUp, read_frame, send_frame
+from course_lib.grader.frames import Frames, TimeIsUp, send_frame
 from course_lib.grader.messages import LIMITS, Job, Note, job_header, read_note
 from course_lib.grader.wire import WireError, names_of
 from course_lib.grading.run import Failure, Outcome
@@ -64,12 +64,11 @@ class Conversation:
         deadline = monotonic() + FORK_SECONDS
         self._stream.settimeout(FORK_SECONDS)
         send_frame(self._stream, job_header(self._job))
-        for case in self._job.cases:
-            send_frame(self._stream, case)
+        frames = Frames(self._stream)
         names = [names_of(case) for case in self._job.cases]
         n_outcomes = 2 * len(names)
         while len(self._outcomes) < n_outcomes and not self._state:
-            frame = read_frame(self._stream, min(LIMITS.max_bytes, self._bytes_left), deadline)
+            frame = frames.next(min(LIMITS.max_bytes, self._bytes_left), deadline)
             if frame is None:
                 self.left = True
                 return

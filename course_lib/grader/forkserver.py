@@ -1,7 +1,8 @@
 """A process that has imported everything once, and forks a worker for each job.
 
 It never holds a learner's code: the job goes from the grader straight to the worker, over a socket that passes through
-here unread. Everything a worker inherits is therefore what every worker may know.
+here unread. Everything a worker inherits is therefore what every worker may know: the libraries, and the inputs of the
+exercises, which are decoded once, and not once for each submission.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import signal
 import socket
 import sys
 from dataclasses import dataclass
+from typing import Any
 
-from course_lib.grader import isolation
+from course_lib.grader import isolation, kernel
 from course_lib.grader.isolation import Confinement
 
 PRELOAD = (
@@ -25,7 +27,9 @@ PRELOAD = (
     *("course_lib.composition", "course_lib.data", "course_lib.evaluate", "course_lib.handbuilt", "course_lib.icl"),
     *("course_lib.recorded", "course_lib.scores", "course_lib.sweep"),
 )
-START = b"start"
+MAX_MESSAGE = 4096  # bytes
+REHEARSALS = 16  # Python 3.11 rewrites a function at its eighth call, and its instructions when they run next
+CASES, START = b"cases ", b"start "  # what is asked for; the name of an answer follows
 
 
 @dataclass
@@ -40,13 +44,15 @@ class ForkServer:
     """Waits for requests on a control socket, and for the end of workers.
 
     Args of the constructor:
-        control: each message on it brings two sockets: one for the worker, one for news about it.
+        control: a message on it asks for a worker and brings two sockets, one for the worker and one for news about it;
+            or it brings a file with the cases of an exercise, for the workers to come.
         confinement: what a worker is put into.
     """
 
     def __init__(self, control: socket.socket, confinement: Confinement) -> None:
         self._control, self._confinement = control, confinement
         self._workers: dict[int, _Worker] = {}  # by both of their file descriptors
+        self._cases: dict[str, list[Any]] = {}
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
 
@@ -55,33 +61,39 @@ class ForkServer:
         control = self._control.fileno()
         while True:
             ready = [fd for fd, _event in self._poll.poll()]
-            if control in ready and not self._start():
+            if control in ready and not self._listen():
                 self._end_all()
                 return
             for fd in ready:
                 if fd in self._workers:
                     self._attend(fd)
 
-    def _start(self) -> bool:
-        """Fork a worker; False at the end of the control socket."""
-        message, fds, _flags, _address = socket.recv_fds(self._control, len(START), 2)
-        if message != START or len(fds) != 2:
-            return False
-        stream, status = (socket.socket(fileno=fd) for fd in fds)
+    def _listen(self) -> bool:
+        """Do what a message asks for; False at the end of the control socket."""
+        message, fds, _flags, _address = socket.recv_fds(self._control, MAX_MESSAGE, 2)
+        name = message[len(START) :].decode()
+        if message.startswith(CASES):
+            self._cases[name] = _read_cases(*fds)
+        elif message.startswith(START):
+            self._start(name, *fds)
+        return bool(message)
+
+    def _start(self, name: str, stream_fd: int, status_fd: int) -> None:
+        """Fork a worker."""
+        stream, status = socket.socket(fileno=stream_fd), socket.socket(fileno=status_fd)
         slot = self._free_slot()
         try:
             pid = self._confinement.fork()
         except OSError as error:
             _say(status, failed=f"no process could be started: {error}")
-            return True
+            return
         if pid == 0:
-            _be_worker(stream, self._confinement, slot)
+            _be_worker(stream, self._confinement, slot, self._cases[name])
         stream.close()
         worker = _Worker(pid, os.pidfd_open(pid), status, slot)
         for fd in (worker.pidfd, status.fileno()):
             self._workers[fd] = worker
             self._poll.register(fd, select.POLLIN)
-        return True
 
     def _free_slot(self) -> int:
         taken = {worker.slot for worker in self._workers.values()}
@@ -124,7 +136,18 @@ def _say(status: socket.socket, **news: str | int) -> None:
             return
 
 
-def _be_worker(stream: socket.socket, confinement: Confinement, slot: int) -> None:
+def _read_cases(fd: int) -> list[Any]:
+    from course_lib.grader.frames import frames_of
+    from course_lib.grader.wire import decode
+
+    with open(fd, "rb") as file:
+        file.seek(0)
+        cases = [decode(frame) for frame in frames_of(file.read())]
+    gc.freeze()
+    return cases
+
+
+def _be_worker(stream: socket.socket, confinement: Confinement, slot: int, cases: list[Any]) -> None:
     """In the forked process: do one job and end. Never returns."""
     code = 1
     try:
@@ -132,7 +155,7 @@ def _be_worker(stream: socket.socket, confinement: Confinement, slot: int) -> No
         from course_lib.grader.frames import send_frame
 
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        fields, cases = worker.read_job(stream)
+        fields = worker.read_job(stream)
         confinement.confine(slot, fields["memory"], _cpu_seconds(fields), keep=stream.fileno())
         send_frame(stream, messages.confined())
         gc.enable()
@@ -143,16 +166,23 @@ def _be_worker(stream: socket.socket, confinement: Confinement, slot: int) -> No
 
 
 def _rehearse() -> None:
-    """Do a job once, so that no worker has to do for itself what happens at a first time only."""
+    """Do a job some times, so that no worker has to do for itself what happens at the first times only.
+
+    Python rewrites the byte code of functions that are called often. Done here, no worker copies the pages for it.
+    """
     import torch
 
-    from course_lib.grader import messages
+    from course_lib.grader import worker
     from course_lib.grader.wire import decode, encode
-    from course_lib.grading.run import run
 
-    inputs = decode(encode({"x": torch.ones(2, 2), "n": 1}))
-    for seed in (1, 2):
-        messages.finished(run(lambda x, n: (x + n) @ x, inputs, seed=seed))
+    fields = {"cells": ["import torch", "def f(x, n):\n    return (x + n) @ x"], "function": "f", "seconds": 1.0}
+    cases = [decode(encode({"x": torch.ones(2, 2), "n": 1}))]
+    main_module = sys.modules["__main__"]
+    for _ in range(REHEARSALS):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            worker.work(theirs, fields, cases)
+    sys.modules["__main__"] = main_module
 
 
 def _cpu_seconds(fields: dict[str, float]) -> int:
@@ -174,6 +204,7 @@ def main() -> None:
     confinement.enter()
     isolation.quieten({control.fileno(), *confinement.inherited})
     gc.collect()
+    kernel.fill_gaps()
     gc.freeze()
     gc.disable()
     control.send(b"ready")

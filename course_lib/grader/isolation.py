@@ -36,7 +36,8 @@ class Confinement:
         self.filtered = False
         self._first_uid = FIRST_UID + os.getpid() % 65536 * SLOTS
         self._used = self._own_processes = 0
-        self._rules: list[tuple[int, int]] = []
+        self._rules: landlock.Rules | None = None
+        self._filter = b""
 
     def separate(self) -> None:
         """With namespaces the caller goes on as a child of itself. Pages that it has by then stay shared, and small.
@@ -60,15 +61,17 @@ class Confinement:
         else:
             os.chdir("/")
         if "landlock" in self.layers:
-            self._rules = landlock.open_paths(paths)
+            self._rules = landlock.prepare(paths)
         if "limits" in self.layers:
+            self._filter = seccomp.prepare(files="namespaces" in self.layers)
             kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
 
     @property
     def inherited(self) -> list[int]:
         """File descriptors that the fork server needs for its workers."""
-        return [fd for fd, _ in self._rules] + ([self._own_processes] if self._own_processes else [])
+        rules = self._rules.fds if self._rules else ()
+        return [*rules, *([self._own_processes] if self._own_processes else [])]
 
     def fork(self) -> int:
         """Fork a worker; 0 in the worker.
@@ -76,7 +79,7 @@ class Confinement:
         Raises:
             OSError: no process can be made.
         """
-        return namespaces.fork(self._own_processes) if self._own_processes else os.fork()
+        return namespaces.fork(self._own_processes) if self._own_processes else kernel.fork()
 
     def confine(self, slot: int, memory: int, cpu_seconds: int, keep: int) -> None:
         """Give up, in a worker, whatever it does not need.
@@ -107,7 +110,7 @@ class Confinement:
         os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
         if "limits" in self.layers:
             self._limit(memory, cpu_seconds, namespaces.TEMPORARY_BYTES if private else 0)
-            self.filtered = _filter(private)
+            self.filtered = self._install_filter()
 
     def _limit(self, memory: int, cpu_seconds: int, file_bytes: int) -> None:
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
@@ -127,6 +130,13 @@ class Confinement:
             most = most if hard == resource.RLIM_INFINITY else min(most, hard)
             resource.setrlimit(kind, (most, most))
 
+    def _install_filter(self) -> bool:
+        try:
+            seccomp.install(self._filter, os.getpid())
+        except OSError:
+            return False
+        return True
+
     def clean_up(self, alive: set[int]) -> None:
         """Kill, in the fork server, what workers left behind; `alive` are the workers that still run."""
         if "namespaces" in self.layers:
@@ -142,14 +152,6 @@ def _become(uid: int) -> None:
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
-
-
-def _filter(files: bool) -> bool:
-    try:
-        seccomp.install(os.getpid(), files)
-    except OSError:
-        return False
-    return True
 
 
 def _address_space() -> int:

@@ -14,10 +14,17 @@ MS_BIND, MS_REC, MS_PRIVATE, MNT_DETACH = 4096, 16384, 1 << 18, 2
 MS_NOSUID, MS_NODEV = 2, 4
 _MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE = 442, -100, 0x8000
 _MOUNT_ATTR_RDONLY, _MOUNT_ATTR_NOSUID = 1, 2
-_CAPABILITY_VERSION = 0x20080522
+_LARGE_GAPS, _SMALL_GAPS = [1 << power for power in range(16, 10, -1)], range(1032, 8, -16)  # bytes
+_NO_GAP, _BLOCK_HEAD = 3, 32  # blocks that follow each other without a gap show that there is none left
 _NUMBERS = {"x86_64": {"pivot_root": 155, "capset": 126}, "aarch64": {"pivot_root": 41, "capset": 91}}
 
+_CAPABILITIES_OF_THIS_PROCESS = (ctypes.c_uint32 * 2)(0x20080522, 0)  # the version of the interface, and "this"
+_NO_CAPABILITY = (ctypes.c_uint32 * 6)()
+
 _libc = ctypes.CDLL(None, use_errno=True)
+_fork = ctypes.PyDLL(None, use_errno=True).fork  # keeps the interpreter's lock, which the child must hold
+_malloc = _libc.malloc
+_malloc.argtypes, _malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
 
 
 def _checked(result: int, what: str) -> int:
@@ -49,6 +56,24 @@ def prctl(option: int, value: int = 0, pointer: object = None) -> int:
     third = ctypes.c_ulong(0) if pointer is None else pointer
     zero = ctypes.c_ulong(0)
     return _checked(_libc.prctl(option, ctypes.c_ulong(value), third, zero, zero), f"prctl {option}")
+
+
+def fork() -> int:
+    """`fork(2)` without the hooks that Python runs after it; for a process of one thread. Raises: OSError.
+
+    The hooks renew the locks of threads, of loggers and of all their handlers, and would copy some hundred pages.
+    """
+    return _checked(_fork(), "fork")
+
+
+def fill_gaps() -> None:
+    """Take the free memory between used blocks, so that what is made from here on lies side by side, in few pages."""
+    for size in (*_LARGE_GAPS, *_SMALL_GAPS):
+        last, in_a_row = 0, 0
+        while in_a_row < _NO_GAP:
+            place = _malloc(size)
+            in_a_row = in_a_row + 1 if 0 < place - last <= size + _BLOCK_HEAD else 0
+            last = place
 
 
 def unshare(flags: int) -> None:
@@ -85,5 +110,4 @@ def pivot_to(folder: str) -> None:
 
 def drop_capabilities() -> None:
     """Give up every special right, also those of root. Raises: OSError."""
-    header, nothing = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)()
-    syscall("capset", _number("capset"), ctypes.byref(header), ctypes.byref(nothing))
+    syscall("capset", _number("capset"), _CAPABILITIES_OF_THIS_PROCESS, _NO_CAPABILITY)

@@ -5,11 +5,11 @@ Needs Linux 5.13 and no special right. Later versions add TCP ports, and signals
 
 from __future__ import annotations
 
-import ctypes
 import os
 import stat
 import struct
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from course_lib.grader import kernel
 
@@ -29,14 +29,41 @@ def version() -> int:
         return 0
 
 
-def open_paths(paths: Iterable[tuple[str, bool]]) -> list[tuple[int, int]]:
-    """Rules for `restrict`: (file descriptor, rights) of what may be read; a False allows only to list a folder."""
-    return [
-        (os.open(path, os.O_PATH | os.O_CLOEXEC), _READ_DIR | (_READ_FILE if whole else 0)) for path, whole in paths
-    ]
+@dataclass(frozen=True)
+class Rules:
+    """What a process will allow itself, as the kernel wants it.
+
+    Attributes:
+        attributes: what is governed at all.
+        readable: rules of the paths that may be read.
+        fds: their file descriptors, which must stay open.
+        every: all rights on files that this kernel knows.
+    """
+
+    attributes: bytes
+    readable: tuple[bytes, ...]
+    fds: tuple[int, ...]
+    every: int
 
 
-def restrict(rules: Iterable[tuple[int, int]], writable: Iterable[str]) -> None:
+def prepare(paths: Iterable[tuple[str, bool]]) -> Rules:
+    """Rules for `restrict`: these paths may be read; a False allows only to list a folder."""
+    known = version()
+    every = (1 << _RIGHTS.get(known, _RIGHTS[5])) - 1
+    governed = [every, *([_TCP] if known >= FIRST_WITH_TCP else []), *([_SCOPES] if known >= FIRST_WITH_SCOPES else [])]
+    rules = []
+    for path, whole in paths:
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        rules.append((fd, (_READ_FILE if whole else 0) | (_READ_DIR if _is_folder(fd) else 0)))
+    return Rules(
+        struct.pack(f"{len(governed)}Q", *governed),
+        tuple(_rule(fd, rights) for fd, rights in rules),
+        tuple(fd for fd, _ in rules),
+        every,
+    )
+
+
+def restrict(rules: Rules, writable: Iterable[str]) -> None:
     """Allow this process what the rules say, and everything in the writable folders and devices; nothing else.
 
     The process must have given up new privileges before.
@@ -44,31 +71,22 @@ def restrict(rules: Iterable[tuple[int, int]], writable: Iterable[str]) -> None:
     Raises:
         OSError: no Landlock, or a path that does not exist.
     """
-    known = version()
-    every = (1 << _RIGHTS.get(known, _RIGHTS[5])) - 1
-    ruleset = _make_ruleset(known, every)
-    for fd, rights in rules:
-        folder = stat.S_ISDIR(os.fstat(fd).st_mode)
-        _add(ruleset, fd, rights if folder else rights & ~_READ_DIR)
+    ruleset = kernel.syscall("landlock", _CREATE, rules.attributes, len(rules.attributes), 0)
+    for rule in rules.readable:
+        kernel.syscall("landlock", _ADD, ruleset, _PATH_BENEATH, rule, 0)
     for path in writable:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        on_a_file = (_READ_FILE | _WRITE_FILE | _TRUNCATE) & every
-        _add(ruleset, fd, every if stat.S_ISDIR(os.fstat(fd).st_mode) else on_a_file)
+        on_a_file = (_READ_FILE | _WRITE_FILE | _TRUNCATE) & rules.every
+        rule = _rule(fd, rules.every if _is_folder(fd) else on_a_file)
+        kernel.syscall("landlock", _ADD, ruleset, _PATH_BENEATH, rule, 0)
         os.close(fd)
     kernel.syscall("landlock", _RESTRICT, ruleset, 0)
     os.close(ruleset)
 
 
-def _make_ruleset(known: int, every: int) -> int:
-    fields = [every]
-    if known >= FIRST_WITH_TCP:
-        fields.append(_TCP)
-    if known >= FIRST_WITH_SCOPES:
-        fields.append(_SCOPES)
-    attributes = struct.pack(f"{len(fields)}Q", *fields)
-    return kernel.syscall("landlock", _CREATE, ctypes.create_string_buffer(attributes), len(attributes), 0)
+def _is_folder(fd: int) -> bool:
+    return stat.S_ISDIR(os.fstat(fd).st_mode)
 
 
-def _add(ruleset: int, fd: int, rights: int) -> None:
-    rule = ctypes.create_string_buffer(struct.pack("=Qi", rights, fd))
-    kernel.syscall("landlock", _ADD, ruleset, _PATH_BENEATH, rule, 0)
+def _rule(fd: int, rights: int) -> bytes:
+    return struct.pack("=Qi", rights, fd)

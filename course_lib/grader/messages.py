@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 from course_lib.grader.wire import Limits, WireError, decode, encode
@@ -34,7 +35,7 @@ class Job:
     Attributes:
         cells: code to run first, in order: our own set-up, then the learner's cells.
         function: name of the answer.
-        cases: what `wire.encode` made of the inputs by name, one for each case.
+        cases: what `wire.encode` made of the inputs by name, one for each case; they reach a worker by inheritance.
         seconds: one call may take this long.
         setup_seconds: the cells may take this long.
         memory: bytes that the worker may use.
@@ -69,6 +70,7 @@ def confined() -> bytes:
     return encode({"kind": "confined"})
 
 
+@cache
 def ready() -> bytes:
     """The cells have run, and the answer is a function."""
     return encode({"kind": "ready"})

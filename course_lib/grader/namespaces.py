@@ -101,7 +101,7 @@ def fork(own: int) -> int:
     kernel.unshare(kernel.CLONE_NEWPID)
     pid = -1
     try:
-        pid = os.fork()
+        pid = kernel.fork()
     finally:
         if pid:
             kernel.setns(own, kernel.CLONE_NEWPID)

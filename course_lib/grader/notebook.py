@@ -9,6 +9,7 @@ from course_lib.grader.given import Chapter, chapter_of
 from course_lib.grader.magics import Code, without_magics
 from course_lib.grader.reading import Cell, parse
 from course_lib.grader.slicing import Program, Statement, shown
+from course_lib.grading import trees
 from course_lib.grading.spec import Exercise
 
 MAX_LISTED, MAX_LINE = 50, 200  # of the lines that were left out
@@ -70,7 +71,7 @@ class Notebook:
         code = self.codes[number]
         numbers = {place for place, node in enumerate(code.tree.body) if id(node) in kept and not _is_future(node)}
         text = shown(code.text, code.tree, numbers)
-        if parse(text) is None:  # an odd layout that cannot be blanked out
+        if len(numbers) < len(code.tree.body) and parse(text) is None:  # an odd layout that cannot be blanked out
             text = ast.unparse(ast.Module([code.tree.body[place] for place in sorted(numbers)], []))
         return f"from __future__ import annotations\n{text}" if self._annotations else text
 
@@ -83,7 +84,7 @@ def _checks(statements: Sequence[Statement], codes: Sequence[Code]) -> Iterator[
     """(exercise id, place) of every `check("3.1", ...)` at the top level, in order."""
     for place, statement in enumerate(statements):
         if isinstance(statement.node, ast.Expr | ast.Assign) and "check" in codes[statement.cell].text:
-            for node in ast.walk(statement.node):
+            for node in trees.nodes(statement.node):
                 called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "check"
                 if called and node.args and isinstance(node.args[0], ast.Constant):
                     yield str(node.args[0].value), place

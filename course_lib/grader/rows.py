@@ -44,6 +44,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def workers() -> int:
+    """Workers that keep all cores busy: one more than cores, since each waits for the grader now and then."""
+    return cores() + 1
+
+
 @dataclass(frozen=True)
 class Options:
     """How to grade.
@@ -61,7 +66,7 @@ class Options:
     exercises: tuple[str, ...] = ()
     isolation: str = "best"
     require: str = "none"
-    parallel: int = field(default_factory=cores)
+    parallel: int = field(default_factory=workers)
     shard: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:

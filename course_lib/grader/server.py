@@ -16,7 +16,8 @@ from types import TracebackType
 
 from course_lib.grader import isolation as isolation_module
 from course_lib.grader.conversation import Conversation, NoWorker, Reply
-from course_lib.grader.forkserver import START
+from course_lib.grader.forkserver import CASES, START
+from course_lib.grader.frames import framed
 from course_lib.grader.messages import LIMITS, Job
 
 __all__ = ["Job", "Reply", "Server"]
@@ -97,6 +98,8 @@ class _Process:
     """The fork server's process, and the socket on which it is asked for workers."""
 
     def __init__(self, layers: tuple[str, ...]) -> None:
+        self._sending = threading.Lock()
+        self._cases: dict[str, tuple[bytes, ...]] = {}  # those that the fork server has, by the name of the answer
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             theirs.set_inheritable(True)
@@ -115,12 +118,21 @@ class _Process:
             self.close()
             raise NoWorker("the fork server does not start")
 
-    def start_worker(self) -> tuple[socket.socket, socket.socket]:
-        """A new worker: the stream to it, and the socket that tells of its end."""
+    def start_worker(self, job: Job) -> tuple[socket.socket, socket.socket]:
+        """A new worker, which has the cases of this job: the stream to it, and the socket that tells of its end."""
         pairs = socket.socketpair(), socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with pairs[0][1] as stream, pairs[1][1] as status:
-            socket.send_fds(self._control, [START], [stream.fileno(), status.fileno()])
+        with pairs[0][1] as stream, pairs[1][1] as status, self._sending:
+            if self._cases.get(job.function) is not job.cases:
+                self._send_cases(job)
+            socket.send_fds(self._control, [START + job.function.encode()], [stream.fileno(), status.fileno()])
         return pairs[0][0], pairs[1][0]
+
+    def _send_cases(self, job: Job) -> None:
+        with open(os.memfd_create("cases"), "w+b") as file:
+            file.write(b"".join(map(framed, job.cases)))
+            file.flush()
+            socket.send_fds(self._control, [CASES + job.function.encode()], [file.fileno()])
+        self._cases[job.function] = job.cases
 
     def close(self) -> None:
         """End it, and with it all of its workers."""
@@ -156,7 +168,7 @@ _ENVIRONMENT = {  # all that a worker sees of it
 
 def _run(job: Job, process: _Process) -> Reply:
     """One try."""
-    stream, status = process.start_worker()
+    stream, status = process.start_worker(job)
     with stream, status:
         conversation = Conversation(job, stream)
         conversation.hold()

@@ -10,9 +10,11 @@ import ast
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 from course_lib.grader.given import chapter_of
+from course_lib.grading import trees
 from course_lib.grading.spec import Exercise
 
 SHORT = 60  # nodes of a syntax tree, about three lines
@@ -20,6 +22,7 @@ MAX_NAMES = 3
 PUBLISHED = "the published solution"
 _DROPPED = {"annotation", "returns", "type_comment", "kind", "ctx", "type_params"}
 _IMPORTS = (ast.Import, ast.ImportFrom)
+_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 _NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -35,23 +38,46 @@ def print_of(exercise: Exercise, statements: Sequence[ast.stmt]) -> Print | None
 
     None for an answer that is imported, and for code that is nested too deeply.
     """
-    stub = chapter_of(exercise).stubs.get(exercise.reference.__name__)
     statements = [statement for statement in statements if not isinstance(statement, _IMPORTS)]
     if not statements:
         return None
     try:
         form, n_nodes = normal_form(statements)
-        n_given = normal_form([stub])[1] if stub is not None else 0
     except RecursionError:
         return None
-    return Print(hashlib.sha256(form.encode("utf-8", "replace")).hexdigest()[:16], max(n_nodes - n_given, 0))
+    return Print(
+        hashlib.sha256(form.encode("utf-8", "replace")).hexdigest()[:16], max(n_nodes - _nodes_of_stub(exercise), 0)
+    )
+
+
+@lru_cache(maxsize=256)
+def _nodes_of_stub(exercise: Exercise) -> int:
+    stub = chapter_of(exercise).stubs.get(exercise.reference.__name__)
+    return normal_form([stub])[1] if stub is not None else 0
 
 
 def borrowed(exercise: Exercise, statements: Sequence[ast.stmt]) -> list[str]:
     """Modules of the course that an answer imports, although its exercise does not."""
-    given = {name for statement in chapter_of(exercise).setup for name in _modules(statement.node)}
-    own = {name for statement in statements for node in ast.walk(statement) for name in _modules(node)}
-    return sorted(name for name in own - given if name.startswith("course_lib") and name != "course_lib.grading")
+    own = {name for statement in statements for inner in _statements(statement) for name in _modules(inner)}
+    return sorted(
+        name
+        for name in own - _modules_given(exercise)
+        if name.startswith("course_lib") and name != "course_lib.grading"
+    )
+
+
+def _statements(outer: ast.AST) -> list[ast.AST]:
+    """A statement and those inside it, with the handlers and the cases that hold them."""
+    found = [outer]
+    for node in found:  # grows meanwhile
+        for name in _BLOCKS:
+            found += getattr(node, name, ())
+    return found
+
+
+@lru_cache(maxsize=256)
+def _modules_given(exercise: Exercise) -> frozenset[str]:
+    return frozenset(name for statement in chapter_of(exercise).setup for name in _modules(statement.node))
 
 
 def _modules(node: ast.AST) -> Iterator[str]:
@@ -80,7 +106,7 @@ class _Writer:
 
     def __init__(self, statements: Sequence[ast.stmt]) -> None:
         self.n_nodes = 0
-        bound = {name for statement in statements for node in ast.walk(statement) for name in _bound(node)}
+        bound = {name for statement in statements for node in trees.nodes(statement) for name in _bound(node)}
         self._numbers: dict[str, str | None] = dict.fromkeys(bound)
         self._used = 0
 
@@ -92,7 +118,7 @@ class _Writer:
         self.n_nodes += 1
         if isinstance(value, ast.AnnAssign) and value.value is not None:
             value = ast.Assign(targets=[value.target], value=value.value)
-        fields = [self._field(value, name, part) for name, part in ast.iter_fields(value) if name not in _DROPPED]
+        fields = [self._field(value, name, getattr(value, name, None)) for name in _fields(type(value))]
         return f"{type(value).__name__}({','.join(fields)})"
 
     def _field(self, node: ast.AST, name: str, value: Any) -> str:
@@ -110,6 +136,11 @@ class _Writer:
         if self._numbers[name] is None:
             self._numbers[name], self._used = f"#{self._used}", self._used + 1
         return self._numbers[name]
+
+
+@cache
+def _fields(kind: type[ast.AST]) -> tuple[str, ...]:
+    return tuple(name for name in kind._fields if name not in _DROPPED)
 
 
 def _bound(node: ast.AST) -> Iterator[str]:

@@ -20,6 +20,7 @@ _CATCHES = (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)
 _PLACES = (ast.Attribute, ast.Subscript)
 _SCOPES = (*_FUNCTIONS, ast.ClassDef, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _READS = {"LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL", "DELETE_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
+_READING = {dis.opmap[name]: int(name == "LOAD_GLOBAL") for name in _READS & dis.opmap.keys()}  # bits before the name
 ALL = "*"  # what a star import binds
 
 
@@ -77,10 +78,15 @@ def _compiled(node: ast.stmt) -> CodeType:
 
 
 def _read(code: CodeType) -> Iterator[str]:
+    """The names, as `dis.get_instructions` tells them, which takes ten times as long."""
     waiting = [code]
     while waiting:
-        current = waiting.pop()
-        yield from (step.argval for step in dis.get_instructions(current) if step.opname in _READS)
+        current, extended = waiting.pop(), 0
+        for operation, argument in zip(*[iter(current.co_code)] * 2, strict=True):
+            argument |= extended
+            extended = argument << 8 if operation == dis.EXTENDED_ARG else 0
+            if operation in _READING:
+                yield current.co_names[argument >> _READING[operation]]
         waiting += [constant for constant in current.co_consts if isinstance(constant, CodeType)]
 
 

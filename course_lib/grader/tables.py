@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from course_lib.grader.store import written_whole
 
 Row = dict[str, Any]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _PLAIN = ("submission", "student", "assignment", "state", "score", "max_score")
 _LISTS = ("problems", "skipped", "similar", "isolation")
 _IN_JUNIT = {"wrong": "failure", "timeout": "failure", "error": "failure", "oom": "failure", "crashed": "failure"}
@@ -79,12 +81,15 @@ def _cells(row: Row, ids: list[str]) -> Iterator[Any]:
 
 
 def _safe(value: Any) -> Any:
-    """A value that no spreadsheet runs: text that begins like a formula gets an apostrophe."""
-    if value is None:
-        return ""
-    if isinstance(value, str) and (value.startswith(_FORMULA) or value.lstrip().startswith(_FORMULA[:4])):
-        return f"'{value}"
-    return value.replace("\0", "") if isinstance(value, str) else value
+    """A value that no spreadsheet runs and no terminal obeys.
+
+    Text that begins like a formula gets an apostrophe; control codes, which a file name can hold, are left out.
+    """
+    if not isinstance(value, str):
+        return "" if value is None else value
+    text = _CONTROL.sub("", value)
+    formula = value.startswith(_FORMULA) or text.lstrip().startswith(_FORMULA[:4])
+    return f"'{text}" if formula else text
 
 
 def write_junit(rows: Callable[[], Iterable[Row]], path: Path) -> None:

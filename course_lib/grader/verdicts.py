@@ -9,14 +9,14 @@ import hashlib
 import re
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 from course_lib.grader import wire
 from course_lib.grader.server import Job, Reply
 from course_lib.grading import values
-from course_lib.grading.diagnose import GENERAL
+from course_lib.grading.diagnose import GENERAL, trusted_call
 from course_lib.grading.examine import (
     CHANGES,
     ERROR,
@@ -48,13 +48,30 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True)
 class Task:
-    """An exercise as it is put in one run: its cases, what the reference makes of them, and the cases as bytes."""
+    """An exercise as it is put in one run: its cases, what the reference makes of them, and the cases as bytes.
+
+    What the mutants make of the cases is computed when a wrong answer is first compared with them, and kept.
+    """
 
     exercise: Exercise
     seed: int
     cases: tuple[Case, ...]
     wanted: tuple[Wanted, ...]
     payloads: tuple[bytes, ...]
+    _known: dict[tuple[Any, int], tuple[Any, Exception | None]] = field(default_factory=dict, repr=False, compare=False)
+
+    def call(self, function: Any, case: Case) -> Any:
+        """`trusted_call`, which runs a function once on a case of this task; an error is kept too."""
+        key = function, id(case)
+        if key not in self._known:
+            try:
+                self._known[key] = trusted_call(function, case), None
+            except Exception as error:
+                self._known[key] = None, error.with_traceback(None)
+        value, error = self._known[key]
+        if error is not None:
+            raise error
+        return value
 
     def job(self, cells: tuple[str, ...]) -> Job:
         """The work for a worker: no expected value is in it."""
@@ -110,7 +127,7 @@ def entry_of(task: Task, reply: Reply) -> Entry:
         return entry(task.exercise, reply.state, f"The code up to the answer could not be run. {reply.message}")
     with _judging, standard_state():
         trials = tuple(_trials(task, reply))
-        verdict = conclude(task.exercise, trials, task.seed, len(task.cases))
+        verdict = conclude(task.exercise, trials, task.seed, len(task.cases), task.call)
     return _in_words(verdict, reply)
 
 

@@ -7,6 +7,7 @@ Each value of the header is a list: its kind, and that kind's own fields. Nothin
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
 from course_lib.grader.wire_limits import DEFAULT, MAX_HEADER, Limits, WireError, plain_text
@@ -50,10 +51,11 @@ def decode(data: bytes, limits: Limits = DEFAULT) -> Any:
     return value
 
 
-def names_of(data: bytes) -> list[str]:
+@lru_cache(maxsize=1024)
+def names_of(data: bytes) -> tuple[str, ...]:
     """The keys of an encoded dictionary of our own; its values are not read."""
     end = _START + int.from_bytes(data[len(MAGIC) : _START], "big")
-    return [key[1] for key, _ in json.loads(data[_START:end])[1]]
+    return tuple(key[1] for key, _ in json.loads(data[_START:end])[1])
 
 
 def _refuse(name: str) -> None:

@@ -37,4 +37,6 @@ def plain_text(text: str, limits: Limits = DEFAULT) -> str:
     """A text without control codes, cut."""
     if len(text) > limits.max_text:
         text = text[: limits.max_text - 3] + "..."
+    if text.isprintable():
+        return text
     return "".join(letter for letter in text if letter.isprintable() or letter in "\n\t")

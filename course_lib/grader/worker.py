@@ -14,10 +14,9 @@ from types import ModuleType
 from typing import Any
 
 from course_lib.grader import messages
-from course_lib.grader.frames import read_frame, send_frame
-from course_lib.grader.wire import decode
+from course_lib.grader.frames import Frames, send_frame
 from course_lib.grading import values
-from course_lib.grading.run import failure_of, run
+from course_lib.grading.run import failure_of, run_here
 
 MAX_JOB = 1 << 30
 
@@ -26,24 +25,28 @@ class _Broken(Exception):
     """A cell failed, or there is no function to call."""
 
 
-def read_job(stream: socket.socket) -> tuple[dict[str, Any], list[bytes]]:
-    """The job's fields and its encoded cases."""
-    fields = json.loads(read_frame(stream, MAX_JOB))
-    return fields, [read_frame(stream, MAX_JOB) for _ in range(fields["cases"])]
+def read_job(stream: socket.socket) -> dict[str, Any]:
+    """The job's fields."""
+    return json.loads(Frames(stream).next(MAX_JOB))
 
 
-def work(stream: socket.socket, fields: dict[str, Any], cases: list[bytes]) -> None:
-    """Do a job, and send what comes of it as soon as it is there."""
-    inputs = [decode(case) for case in cases]  # before a learner's cell can change how tensors are made
+def work(stream: socket.socket, fields: dict[str, Any], cases: list[dict[str, Any]]) -> None:
+    """Do a job, and send what comes of it as soon as it is there.
+
+    Args:
+        stream: to the grader.
+        fields: of the job.
+        cases: its inputs by name, which this process has inherited.
+    """
     try:
         answer = _run_cells(fields["cells"], fields["function"])
     except _Broken as error:
         send_frame(stream, messages.broken(str(error)))
         return
     send_frame(stream, messages.ready())
-    for case in inputs:
+    for case in cases:
         for seed in (1, 2):
-            outcome = run(answer, case, seed=seed, seconds=fields["seconds"])
+            outcome = run_here(answer, case, seed, fields["seconds"])
             send_frame(stream, messages.finished(outcome))
             if outcome.failure and outcome.failure.limit is not None:
                 return  # nobody waits for the others

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from course_lib.grading.run import standard_state
 from course_lib.grading.spec import Case, Exercise, Mutant
 
 GENERAL = "general"
+Call = Callable[[Any, Case], Any]  # how one of our own functions is called on a case: `trusted_call`
 
 
 @dataclass(frozen=True)
@@ -54,17 +55,18 @@ def measured(exercise: Exercise, result: Any, case: Case, fingerprint: bool = Fa
         return function(result, given)
 
 
-def diagnose(exercise: Exercise, differences: Sequence[Difference]) -> Diagnosis | None:
+def diagnose(exercise: Exercise, differences: Sequence[Difference], call: Call = trusted_call) -> Diagnosis | None:
     """The explanation that holds in every failing case, or None.
 
     Args:
         exercise: its mutants are tried first, in their order.
         differences: the failing cases, at least one.
+        call: `trusted_call`, or one that remembers results, for who diagnoses many answers.
     """
     for mutant in exercise.mutants:
-        if all(_equals(exercise, mutant, difference) for difference in differences):
+        if all(_equals(exercise, mutant, difference, call) for difference in differences):
             return Diagnosis(mutant.name, mutant.sentence)
-    sentence = _general(exercise, differences)
+    sentence = _general(exercise, differences, call)
     return Diagnosis(GENERAL, sentence) if sentence else None
 
 
@@ -83,10 +85,10 @@ def add_cases(found: Diagnosis | None, judged: Sequence[tuple[Case, bool]]) -> D
     return Diagnosis(GENERAL, f"{sentence} {found.sentence}" if found else sentence)
 
 
-def _equals(exercise: Exercise, mutant: Mutant, difference: Difference) -> bool:
+def _equals(exercise: Exercise, mutant: Mutant, difference: Difference, call: Call) -> bool:
     """True when the mutant gives the learner's result on this case, or does the same with it."""
     try:
-        result = trusted_call(mutant.function, difference.case)
+        result = call(mutant.function, difference.case)
         if values.mismatch(result, difference.got):
             return False
         sides = (result, values.trusted(result, difference.got))
@@ -96,7 +98,7 @@ def _equals(exercise: Exercise, mutant: Mutant, difference: Difference) -> bool:
     return compare.compare(*seen, exercise.tolerance).equal
 
 
-def _general(exercise: Exercise, differences: Sequence[Difference]) -> str:
+def _general(exercise: Exercise, differences: Sequence[Difference], call: Call) -> str:
     """What is wrong in the compared tensors; for a built thing, also in the returned ones beside the course's own.
 
     Many built things are right, so the course's own is looked at only where a transform explains all of the
@@ -104,7 +106,7 @@ def _general(exercise: Exercise, differences: Sequence[Difference]) -> str:
     """
     compared = [(difference.expected_tensor, difference.got_tensor) for difference in differences]
     evidence = make_evidence(compared, exercise.tolerance, exercise.axes)
-    parts = _explain_parts(exercise, differences)
+    parts = _explain_parts(exercise, differences, call)
     built = " ".join(f"Compare {which} with the course's own answer. {sentence}" for sentence, which in parts.items())
     if not all(transforms.is_scale(sentence) for sentence in parts):
         return built
@@ -121,8 +123,8 @@ def _explain(evidence: Evidence) -> str:
     return next((sentence for finder in finders if (sentence := finder(evidence))), "")
 
 
-def _explain_parts(exercise: Exercise, differences: Sequence[Difference]) -> dict[str, str]:
+def _explain_parts(exercise: Exercise, differences: Sequence[Difference], call: Call) -> dict[str, str]:
     if exercise.measure is None:
         return {}
-    pairs = [(trusted_call(exercise.reference, difference.case), difference.got) for difference in differences]
+    pairs = [(call(exercise.reference, difference.case), difference.got) for difference in differences]
     return explain_parts(pairs, exercise.returns)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from course_lib.grading import compare, values
 from course_lib.grading.compare import Comparison
-from course_lib.grading.diagnose import Diagnosis, Difference, add_cases, diagnose, measured, trusted_call
+from course_lib.grading.diagnose import Call, Diagnosis, Difference, add_cases, diagnose, measured, trusted_call
 from course_lib.grading.output import first_lines, silence
 from course_lib.grading.run import Failure, Outcome, run, standard_state
 from course_lib.grading.spec import Case, Exercise
@@ -120,7 +120,9 @@ def examine(exercise: Exercise, answer: Any, seed: int = SEED) -> Verdict:
         return conclude(exercise, trials, seed, len(cases))
 
 
-def conclude(exercise: Exercise, trials: tuple[Trial, ...], seed: int, n_cases: int) -> Verdict:
+def conclude(
+    exercise: Exercise, trials: tuple[Trial, ...], seed: int, n_cases: int, call: Call = trusted_call
+) -> Verdict:
     """The state and the diagnosis of judged cases. Runs our own code only.
 
     Args:
@@ -128,10 +130,11 @@ def conclude(exercise: Exercise, trials: tuple[Trial, ...], seed: int, n_cases: 
         trials: the cases that were run, in order, at least one.
         seed: which drew the cases.
         n_cases: how many cases there are.
+        call: as for `diagnose`.
     """
     state = _state(trials)
     differing = [_difference(trial) for trial in trials if trial.differs]
-    diagnosis = diagnose(exercise, differing) if state == WRONG and differing else None
+    diagnosis = diagnose(exercise, differing, call) if state == WRONG and differing else None
     if state == ERROR or (state == WRONG and differing):
         diagnosis = add_cases(diagnosis, [(trial.case, trial.passed) for trial in trials])
     return Verdict(exercise, state, seed, trials, diagnosis, n_cases=n_cases)

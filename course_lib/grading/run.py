@@ -76,17 +76,26 @@ def run(
     Raises:
         KeyboardInterrupt: the only exception that is not turned into a `Failure`.
     """
+    with standard_state():
+        return run_here(function, inputs, seed, seconds)
+
+
+def run_here(function: Callable[..., Any], inputs: Mapping[str, Any], seed: int, seconds: float | int) -> Outcome:
+    """As `run`, in a process that nobody needs afterwards: the global state stays as the function leaves it.
+
+    Putting it back costs more time than most answers take.
+    """
+    _set_defaults(True, torch.float32, torch.device("cpu"))
     given = {name: values.clone(value) for name, value in inputs.items()}
     limit = Limit(seconds)
-    with standard_state():
-        _seed_everything(seed)
-        try:
-            value = limit.call(function, given.values())
-            value = value if limit.expired else values.clone(value)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # SystemExit, and whatever a learner's code raises
-            return Outcome(failure=_too_slow(limit) if limit.expired else failure_of(error))
+    _seed_everything(seed)
+    try:
+        value = limit.call(function, given.values())
+        value = value if limit.expired else values.clone(value)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit, and whatever a learner's code raises
+        return Outcome(failure=_too_slow(limit) if limit.expired else failure_of(error))
     if limit.expired:
         return Outcome(failure=_too_slow(limit))
     if value is None and (_does_nothing(function) or _has_placeholder(function)):

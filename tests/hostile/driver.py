@@ -16,11 +16,13 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
 from course_lib.grader import grade
 from course_lib.grader.messages import Job
+from course_lib.grader.server import Reply, Server
 from course_lib.grading import load
 
 SUBREAPER = 36  # of prctl: orphans of whatever is started below come to this process, so that they can be counted
@@ -103,6 +105,18 @@ def megabytes() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+class Timed(Server):
+    """Notes by how many seconds each job exceeded the time that its cells and the calls which it finished may take."""
+
+    beyond: ClassVar[list[float]] = []
+
+    def run(self, job: Job) -> Reply:
+        reply = super().run(job)
+        allowed = job.setup_seconds + job.seconds * max(1, len(reply.outcomes))
+        self.beyond.append(round(reply.seconds - allowed, 2))
+        return reply
+
+
 def run(settings: dict, results: str) -> dict:
     """Grade once into this folder; the facts of the run."""
     memory: list[float] = []
@@ -118,8 +132,10 @@ def run(settings: dict, results: str) -> dict:
         Path(results),
         options,
         on_row=lambda _row, _done, _all: memory.append(round(megabytes(), 1)),
+        make_server=Timed,
     )
-    return {"seconds": time.monotonic() - started, "memory": memory, "isolation": list(summary.isolation)}
+    found = {"memory": memory, "isolation": list(summary.isolation), "beyond": sorted(Timed.beyond)}
+    return {"seconds": time.monotonic() - started} | found
 
 
 def main() -> None:

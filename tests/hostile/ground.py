@@ -89,7 +89,6 @@ class Graded:
     output: str
     heard: list[str]
     planted: list[str]
-    timings: dict[str, float]
 
     def rows_of(self, entry: Entry) -> list[dict]:
         """The rows of one file: one, or the members of a zip."""
@@ -176,7 +175,5 @@ def grade_corpus(
         left = planted(scene, list(written))
     results = (scene.results / "results.jsonl").read_bytes()
     rows = [json.loads(line) for line in results.decode().splitlines()]
-    times = [json.loads(line) for line in (scene.results / "timings.jsonl").read_text().splitlines()]
-    timings = {one["submission"]: one["seconds"] for one in times}
     facts = json.loads((folder / "facts.json").read_text())
-    return Graded(scene, written, facts, rows, results, output, list(listener.heard), left, timings)
+    return Graded(scene, written, facts, rows, results, output, list(listener.heard), left)
