@@ -7,7 +7,7 @@ The result is course_lib/assets/runs/before_change.npz; an interrupted command g
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -17,11 +17,16 @@ from course_lib.evaluate import phase_change_record, token_losses
 from course_lib.model import ModelConfig, Transformer
 from course_lib.recorded import FOLDER, pack, write_whole
 from course_lib.runtime import best_device
-from course_lib.train import History, train
+from course_lib.train import History, TrainConfig, train
 from tools.recorded_runs import BATCH, CONTEXT, RECIPE, machine, provenance
 
 SEED, STEPS, EXAMPLES = 1, 1080, 128  # the examples are those on which chapter 6 measures
 CHECKPOINTS = Path("_build/recorded")
+
+
+def recipe(steps: int) -> TrainConfig:
+    """That of the series, cut off after `steps` steps and measured as often as chapter 6 does."""
+    return replace(RECIPE, steps=steps, measure_every=120, checkpoint_every=60)
 
 
 def waiting(seed: int, steps: int) -> tuple[Transformer, History]:
@@ -35,9 +40,8 @@ def waiting(seed: int, steps: int) -> tuple[Transformer, History]:
     def measure(model: Transformer) -> dict:
         return phase_change_record(model, token_losses(model, validation, precision=RECIPE.precision), random_tokens)
 
-    recipe = replace(RECIPE, steps=steps, measure_every=120, checkpoint_every=60)
     folder = CHECKPOINTS / f"before-change-{seed}-{steps}"
-    return model, train(model, corpus.batches(BATCH, CONTEXT, seed=seed), recipe, measure, folder)
+    return model, train(model, corpus.batches(BATCH, CONTEXT, seed=seed), recipe(steps), measure, folder)
 
 
 def main() -> None:
@@ -51,6 +55,7 @@ def main() -> None:
     records = [{name: value for name, value in r.items() if name != "seconds"} for r in history.records]
     made = {"name": "2 layers", "seed": options.seed, "model": model.config.to_dict(), "records": records}
     source = provenance(load_corpus(), [machine()]) | {"command": "python -m tools.before_change", "examples": EXAMPLES}
+    source["train"] = asdict(recipe(options.steps))
     made |= {"provenance": source, "weights": {str(options.steps): model.state_dict()}}
     write_whole(options.to, pack(made))
 
