@@ -50,6 +50,16 @@ def test_heads_of_two_layers_grow_inside_the_window_of_the_icl_score():
         assert best[tokens.index(end)] - best[tokens.index(start)] > 0.15
 
 
+def test_the_weights_before_the_change_are_those_of_their_last_record():
+    stored = load_recorded("before_change")
+    last, (step,) = stored["records"][-1], map(int, stored["weights"])
+    tokens = repeated_tokens(8, 25, 4, stored["model"]["d_vocab"], torch.Generator().manual_seed(0))
+    found = head_scores(recorded_model("before_change"), tokens)
+    assert last["step"] == step == stored["provenance"]["train"]["steps"]
+    assert torch.allclose(found["prefix_matching"], last["prefix_matching"], atol=2e-3)
+    assert found["prefix_matching"].max() < 0.2 and found["previous_token"][0].max() > 0.8
+
+
 def test_the_kept_weights_are_those_of_the_series():
     stored, series = load_recorded("two_layers"), load_recorded("series")
     run = next(r for r in series["runs"] if (r["name"], r["seed"]) == (stored["name"], stored["seed"]))
