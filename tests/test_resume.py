@@ -36,10 +36,10 @@ PARTS = ("from course_lib.runtime import", "LIMIT = {", "def own_share", "def me
 for wanted in PARTS:
     [cell] = [cell for cell in cells if wanted in cell.source]
     exec(cell.source, space)
-space["synthetic_run"]("1 layer, smeared keys", 0)
+space["synthetic_run"]("2 layers", 0)
 """
-CHECKPOINTS = (200, 250)  # of that run: the default of `checkpoint_every`, and the end
-FOLDER = "07-synthetic-1-layer-smeared-keys-0"
+CHECKPOINTS = (200, 300)  # of that run: the default of `checkpoint_every`, and the end
+FOLDER = "07-synthetic-2-layers-0"
 
 
 def start_chapter(runs):
