@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes with a checksum, checkpoints made of them, and the caches' folder."""
+"""Files that are whole or absent: atomic writes with a checksum, and checkpoints made of them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,6 @@ from tqdm.auto import tqdm
 
 DIGEST_BYTES = 32
 KEPT = 2  # checkpoints: if the newest is damaged, the one before it is used
-
-
-def cache_folder() -> Path:
-    """Where tokenised text is kept: `$COURSE_CACHE`, or `induction-heads-course` in the user's cache folder."""
-    base = (
-        os.environ.get("COURSE_CACHE")
-        or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "induction-heads-course"
-    )
-    folder = Path(base).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def write_checked(path: Path, content: bytes) -> None:

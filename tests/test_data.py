@@ -1,14 +1,12 @@
+import ast
+
 import numpy as np
 import pytest
 import torch
 
 from course_lib import data
-from course_lib.data import Corpus, RepeatedSegments, load_corpus, load_tokenizer, python_source_files, repeated_tokens
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
+from course_lib.data import START, Corpus, RepeatedSegments, corpus_from, load_corpus, load_tokenizer, repeated_tokens
+from course_lib.recorded import load_recorded
 
 
 def test_repeated_tokens_repeat_and_differ(generator):
@@ -58,10 +56,10 @@ def write_files(folder, n=60):
     return sorted(folder.glob("*.py"))
 
 
-def test_corpus_splits_by_file_and_is_cached(tmp_path):
+def test_corpus_splits_by_file(tmp_path):
     files = write_files(tmp_path / "text")
-    corpus = load_corpus(files)
-    again = load_corpus(reversed(files))
+    corpus = corpus_from(files)
+    again = corpus_from(reversed(files))
     assert corpus.hash == again.hash and np.array_equal(corpus.train_tokens, again.train_tokens)
     tokenizer = load_tokenizer()
     split = [tokenizer.decode(part.tolist()) for part in (corpus.train_tokens, corpus.validation_tokens)]
@@ -73,27 +71,19 @@ def test_corpus_splits_by_file_and_is_cached(tmp_path):
 
 def test_a_changed_file_changes_the_hash(tmp_path):
     files = write_files(tmp_path / "text")
-    before = load_corpus(files).hash
+    before = corpus_from(files).hash
     files[3].write_text("something else\n")
-    assert load_corpus(files).hash != before
+    assert corpus_from(files).hash != before
 
 
 def test_copies_of_a_file_count_once(tmp_path):
     files = write_files(tmp_path / "text")
     (tmp_path / "copy.py").write_bytes(files[0].read_bytes())
-    assert load_corpus([*files, tmp_path / "copy.py"]).hash == load_corpus(files).hash
-
-
-def test_a_damaged_cache_is_made_again(tmp_path):
-    files = write_files(tmp_path / "text")
-    corpus = load_corpus(files)
-    for cached in (tmp_path / "cache").iterdir():
-        cached.write_bytes(cached.read_bytes()[:-5])
-    assert np.array_equal(load_corpus(files).train_tokens, corpus.train_tokens)
+    assert corpus_from([*files, tmp_path / "copy.py"]).hash == corpus_from(files).hash
 
 
 def test_corpus_batches(tmp_path):
-    corpus = load_corpus(write_files(tmp_path / "text"))
+    corpus = corpus_from(write_files(tmp_path / "text"))
     batch = corpus.batches(4, 32, seed=3)(10)
     assert batch.shape == (4, 33) and (batch[:, 0] == 0).all() and batch.dtype == torch.long
     assert torch.equal(batch, corpus.batches(4, 32, seed=3)(10))
@@ -102,10 +92,39 @@ def test_corpus_batches(tmp_path):
     assert torch.equal(corpus.validation(5, 16), corpus.validation(5, 16))
 
 
-def test_the_built_in_text_has_no_tests_and_is_large():
-    files = python_source_files()
-    assert len(files) > 1000
-    assert not any("test" in path.parts or "tests" in path.parts for path in files)
+def test_the_text_of_the_course_is_python_source():
+    """Its files decode to programs that Python itself can parse, each once, and none is in both splits."""
+    corpus, tokenizer = load_corpus(), load_tokenizer()
+    splits = []
+    for part in (corpus.train_tokens, corpus.validation_tokens):
+        starts = np.flatnonzero(part == START)
+        splits.append([each.tobytes() for each in np.split(part, starts[1:])])
+    assert sum(map(len, splits)) == len(set(splits[0] + splits[1])) == corpus.n_files
+    assert 0.03 < len(corpus.validation_tokens) / len(corpus.train_tokens) < 0.07
+    for tokens in splits[1]:
+        text = tokenizer.decode(np.frombuffer(tokens, dtype="<u2").tolist())
+        if "lib2to3" not in text:
+            ast.parse(text)
+    assert max(corpus.train_tokens) < corpus.d_vocab == tokenizer.get_vocab_size()
+
+
+def test_the_text_of_the_course_is_that_of_the_recorded_runs():
+    for name in ("series", "two_layers", "before_change", "lab"):
+        assert load_recorded(name)["provenance"]["corpus"] == repr(load_corpus())
+
+
+def test_a_damaged_text_says_what_to_do(monkeypatch, tmp_path):
+    for name in ("tokens.xz", "corpus.json"):
+        (tmp_path / name).write_bytes(data.CORPUS_FILE.with_name(name).read_bytes())
+    monkeypatch.setattr(data, "CORPUS_FILE", tmp_path / "tokens.xz")
+    whole = data.CORPUS_FILE.read_bytes()
+    for content in (whole[:-1000], whole[:5000] + bytes(9) + whole[5009:], b""):
+        data.CORPUS_FILE.write_bytes(content)
+        with pytest.raises(ValueError, match="cannot be read.*install the course again"):
+            load_corpus()
+    data.CORPUS_FILE.unlink()
+    with pytest.raises(ValueError, match=r"cannot be read.*tokens\.xz.*install the course again"):
+        load_corpus()
 
 
 @pytest.mark.parametrize(
@@ -116,17 +135,11 @@ def test_the_built_in_text_has_no_tests_and_is_large():
         (lambda: RepeatedSegments(min_length=9, max_length=5), "min_length <= max_length"),
         (lambda: RepeatedSegments(d_vocab=2), "d_vocab >= 3"),
         (lambda: load_tokenizer("no/such.json"), "no tokenizer at no/such.json; make one with"),
-        (lambda: load_corpus(["no/such.txt"]), "no corpus file at no/such.txt"),
-        (lambda: load_corpus([]), "at least 2 different files"),
+        (lambda: corpus_from(["no/such.txt"]), "no file at no/such.txt"),
+        (lambda: corpus_from([]), "at least 2 different files"),
         (lambda: Corpus(np.zeros(5, np.uint16), np.zeros(5, np.uint16), 9, 1, 1, "x").batches(1, 5), "n_ctx < tokens"),
     ],
 )
 def test_bad_input(call, message, unchecked):
     with pytest.raises(ValueError, match=message):
         call()
-
-
-def test_a_python_without_sources_says_what_to_do(monkeypatch, tmp_path):
-    monkeypatch.setattr(data, "_is_prose", lambda relative: False)
-    with pytest.raises(ValueError, match="Pass a list of text files"):
-        load_corpus()

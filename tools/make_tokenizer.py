@@ -1,4 +1,4 @@
-"""Train the course's tokenizer: a byte-level BPE of 1,024 tokens on the built-in corpus.
+"""Train the course's tokenizer: a byte-level BPE of 1,024 tokens on the sources of Python and PyTorch.
 
 Run `python -m tools.make_tokenizer` in the repository's root. The file is shipped, so that token ids are the same on
 every machine; retraining on another Python or PyTorch version gives other merges and makes recorded runs incomparable.
@@ -12,7 +12,8 @@ import platform
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from course_lib.data import TOKENIZER_FILE, python_source_files
+from course_lib.data import TOKENIZER_FILE
+from tools.make_corpus import python_source_files
 
 D_VOCAB = 1024
 START_NAME = "<start>"

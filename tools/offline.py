@@ -64,7 +64,7 @@ def _timed(what: str, *command: str | Path) -> None:
     """Run a command in the course's folder without a network and without this machine's settings of pip."""
     unshare = ["unshare", "--net"] + ["--map-root-user"] * (os.geteuid() != 0)
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHONPATH"))}
-    clean |= {"PIP_CONFIG_FILE": os.devnull, "COURSE_CACHE": str(OFFLINE / "cache"), "COURSE_STRICT": "not_attempted"}
+    clean |= {"PIP_CONFIG_FILE": os.devnull, "COURSE_STRICT": "not_attempted"}
     clean |= {"PATH": f"{OFFLINE / 'env' / 'bin'}:{os.environ['PATH']}"}
     started = time.perf_counter()
     line = [*unshare, sys.executable, "-c", CUT_OFF, *map(str, command)]

@@ -17,7 +17,6 @@ import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -93,16 +92,9 @@ SERIES = [
 KEPT = Run(2)  # the run whose weights are shipped
 
 
-def run_one(corpus_hash: str, run: Run) -> dict:
-    """Train one model of the series and ablate its heads, or load what is complete.
-
-    Raises:
-        ValueError: the text on this machine is not the one of the series.
-    """
+def run_one(run: Run) -> dict:
+    """Train one model of the series and ablate its heads, or load what is complete."""
     corpus = load_corpus()
-    if corpus.hash != corpus_hash:
-        found = f"need the corpus {corpus_hash[:12]}, this machine has {corpus.hash[:12]}"
-        raise ValueError(f"{found}: it differs between versions of Python and PyTorch")
     config = ModelConfig(
         n_layers=run.n_layers,
         d_vocab=corpus.d_vocab,
@@ -203,7 +195,7 @@ def main(words: Sequence[str] | None = None) -> None:
     options = parser.parse_args(words)
     corpus = load_corpus()
     with dask_workers(options.scheduler) if options.scheduler else local_workers(options.workers) as executor:
-        runs = run_all(partial(run_one, corpus.hash), [(run,) for run in SERIES], executor)
+        runs = run_all(run_one, [(run,) for run in SERIES], executor)
     if join(best_device()).rank > 0:
         return
     source = provenance(corpus, [run.pop("machine") for run in runs])
