@@ -63,7 +63,7 @@ class _CausalAttention(torch.autograd.Function):
             grad_pattern = torch.bmm(grad_z[:, queries], v[:, keys].mT)
             grad_scores = torch._softmax_backward_data(grad_pattern, pattern, -1, pattern.dtype)
             grad_q[:, queries] = torch.bmm(grad_scores, k[:, keys])
-            grad_k[:, :, keys] += torch.bmm(q[:, queries].mT, grad_scores)  # baddbmm_ is 60 times slower in bfloat16
+            grad_k[:, :, keys] += torch.bmm(q[:, queries].mT, grad_scores)  # baddbmm_: very slow here in bfloat16
             grad_v[:, :, keys] += torch.bmm(grad_z[:, queries].mT, pattern)
         grad_q *= q.shape[-1] ** -0.5
         return tuple(grad.reshape(ctx.shape) for grad in (grad_q, grad_k.mT, grad_v.mT))
