@@ -3,8 +3,8 @@ SHELL := /bin/bash -o pipefail
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 THREADS ?= 2
-# Colab's own Python where this machine has one that runs, else ours; requirements-colab.txt fits all three.
-COLAB_PYTHON ?= $(shell for each in python3.13 python3.12; do \
+# Colab's own Python where this machine has one that runs (pyenv's too), else ours; requirements-colab.txt fits all three.
+COLAB_PYTHON ?= $(shell for each in python3.13 $(HOME)/.pyenv/versions/3.13.*/bin/python python3.12 $(HOME)/.pyenv/versions/3.12.*/bin/python; do \
   $$each -c 'import ensurepip, venv' 2>/dev/null && echo $$each && exit; done; echo $(PYTHON))
 NEWEST_TORCH ?= $(shell grep '^torch==' requirements.txt)
 BOOK := _build/html/index.html
@@ -96,10 +96,10 @@ spelling: .venv/ready ## misspelt words in pages, chapters, code and drawings
 unit: .venv/ready ## tests of the library and the tools
 	$(SIDE_BY_SIDE) -m "not book" tests
 
-# COURSE_RUNS keeps finished training runs: the build of the book trains, the runs of the notebooks load.
+# Without COURSE_RUNS the notebooks train everything themselves, as a learner's first run does.
 define run-notebooks
 	$(BIN)/python -m tools.alone .venv-$(1)
-	COURSE_RUNS=$(CURDIR)/_build/runs $(NBMAKE) --nbmake-kernel=course-$(1) _alone/chapters
+	env -u COURSE_RUNS $(NBMAKE) --nbmake-kernel=course-$(1) _alone/chapters
 	COURSE_STRICT=passed $(NBMAKE) --nbmake-kernel=course-$(1) _alone/solutions
 	COURSE_STRICT=not_attempted $(NBMAKE) --nbmake-kernel=course-$(1) _alone/exercises
 endef

@@ -144,10 +144,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_b = None if b is None else torch.zeros_like(b, dtype=exact)
         for x_part, target in zip(x.split(rows), targets[:, None].split(rows), strict=True):
             logits = x_part @ W if b is None else x_part @ W + b.to(x.dtype)
-            probs = logits.softmax(dim=-1, dtype=exact)
-            # log of the softmax's denominator, from the largest logit and its probability
-            log_total = logits.amax(dim=-1).to(exact) - probs.amax(dim=-1).log()
-            loss += (log_total - logits.gather(1, target)[:, 0]).sum()
+            log_probs = logits.log_softmax(dim=-1, dtype=exact)
+            loss -= log_probs.gather(1, target).sum()
+            probs = log_probs.exp_()
             probs.scatter_add_(1, target, probs.new_full(target.shape, -1.0))  # the gradient, times the number of rows
             grad_logits = probs.to(x.dtype)
             grad_x.append(grad_logits @ W.T)
