@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-QUERIES_AT_ONCE = 64  # attention of this many queries is computed together, over the keys that they can see
+COLUMN_BYTES = 256  # attention of so many queries together: 64 in float32, 128 in bfloat16, over the keys they can see
 LOGITS_AT_ONCE = 2**20  # logits are made, used and forgotten in pieces of about this many numbers
 ON_A_GPU = 32  # times as much at once: it has no small cache to fill, and each start of a kernel costs time
 
@@ -58,15 +58,19 @@ class _CausalAttention(torch.autograd.Function):
     def backward(ctx, grad_z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v, *patterns = ctx.saved_tensors
         grad_z = grad_z.flatten(0, 1)
-        grad_q, grad_k, grad_v = torch.empty_like(q), torch.zeros_like(k.mT), torch.zeros_like(v.mT)
-        for (queries, keys), pattern in zip(_blocks(q.shape[1], QUERIES_AT_ONCE), patterns, strict=True):
+        grad_q, grad_k, grad_v = torch.empty_like(q), None, None
+        for (queries, keys), pattern in reversed(list(zip(_blocks(q), patterns, strict=True))):
             grad_pattern = torch.bmm(grad_z[:, queries], v[:, keys].mT)
             grad_scores = torch._softmax_backward_data(grad_pattern, pattern, -1, pattern.dtype)
             grad_q[:, queries] = torch.bmm(grad_scores, k[:, keys])
-            grad_k[:, :, keys] += torch.bmm(q[:, queries].mT, grad_scores)  # baddbmm_: very slow here in bfloat16
-            grad_v[:, :, keys] += torch.bmm(grad_z[:, queries].mT, pattern)
+            to_k, to_v = torch.bmm(grad_scores.mT, q[:, queries]), torch.bmm(pattern.mT, grad_z[:, queries])
+            if grad_k is None:  # the last queries come first: they see all keys
+                grad_k, grad_v = to_k, to_v
+            else:  # not baddbmm_: very slow here in bfloat16
+                grad_k[:, keys] += to_k
+                grad_v[:, keys] += to_v
         grad_q *= q.shape[-1] ** -0.5
-        return tuple(grad.reshape(ctx.shape) for grad in (grad_q, grad_k.mT, grad_v.mT))
+        return tuple(grad.view(ctx.shape) for grad in (grad_q, grad_k, grad_v))
 
 
 def attention_at(
@@ -93,16 +97,20 @@ def _pattern_blocks(q: Float[Tensor, "n p e"], k: Float[Tensor, "n p e"]) -> Ite
 
     `q` is scaled already, n is batch * heads.
     """
-    size = min(QUERIES_AT_ONCE * (ON_A_GPU if q.is_cuda else 1), q.shape[1])
-    future = torch.full((size, size), -torch.inf, dtype=q.dtype, device=q.device).triu(1)
-    for queries, keys in _blocks(q.shape[1], size):
+    future = None
+    for queries, keys in _blocks(q):
         scores = torch.bmm(q[:, queries], k[:, keys].mT)  # n query key
-        scores[..., queries] += future[: scores.shape[1], : scores.shape[1]]
+        size = scores.shape[1]
+        if future is None:
+            future = scores.new_full((size, size), -torch.inf).triu(1)
+        scores[..., queries] += future[:size, :size]
         yield queries, keys, scores.softmax(dim=-1)
 
 
-def _blocks(positions: int, size: int) -> Iterator[tuple[slice, slice]]:
-    """Blocks of `size` queries, each with the keys that it can see."""
+def _blocks(q: Float[Tensor, "n p e"]) -> Iterator[tuple[slice, slice]]:
+    """Blocks of queries, each with the keys that it can see."""
+    positions = q.shape[1]
+    size = COLUMN_BYTES // q.element_size() * (ON_A_GPU if q.is_cuda else 1)
     for start in range(0, positions, size):
         end = min(start + size, positions)
         yield slice(start, end), slice(0, end)

@@ -211,7 +211,11 @@ def _one_at_a_time(
     resid = model.residual(read, tap)
     last = model.config.n_layers - 1
     fast_last = of == "losses" and ("resid_mid", last) not in kept
-    yield None, losses_or_logits(model, resid, tokens, of)
+    if fast_last:
+        whole, *without = _last_layer(model, resid, kept["z", last], tokens, means)
+    else:
+        whole = losses_or_logits(model, resid, tokens, of)
+    yield None, whole
     forced = ablation_tap(set(), saved=kept) if kind == "pattern_preserving" else None
     _, qk_positions = model.embed(read)
     for layer, head in product(range(last if fast_last else last + 1), range(model.config.n_heads)):
@@ -227,14 +231,13 @@ def _one_at_a_time(
             resid = later(resid, qk_positions, forced)
         yield (layer, head), losses_or_logits(model, resid, tokens, of)
     if fast_last:
-        results = _last_layer(model, kept["resid_post", last], kept["z", last], tokens, means)
-        yield from (((last, head), losses) for head, losses in enumerate(results))
+        yield from (((last, head), losses) for head, losses in enumerate(without))
 
 
 def _last_layer(
     model: Transformer, resid: Tensor, z: Tensor, tokens: Tensor, means: Tensor | None
-) -> Float[Tensor, "h b p"]:
-    """Losses without each head of the last layer: its share of the logits is a product of rank d_head.
+) -> Float[Tensor, "runs b p"]:
+    """Losses of the whole model, then without each head of the last layer: its share of the logits has rank d_head.
 
     `logits = resid @ U / scale + bias` with the final norm folded into U; without head h the first product loses
     `z_h @ (W_O_h @ U)`, and the scale is that of the residual stream without the head.
@@ -246,10 +249,12 @@ def _last_layer(
     W_OU = W_O @ U  # h e v
     heads = range(model.config.n_heads)
     rows = rows_at_once(model.config.d_vocab, U.device)
-    losses = [[] for _ in heads]
+    losses = [[] for _ in range(1 + len(heads))]
     pieces = (resid.flatten(0, 1), z.transpose(1, 2).flatten(0, 1), tokens[:, 1:].flatten())  # n d, n h e, n
     for resid, z, targets in zip(*(piece.split(rows) for piece in pieces), strict=True):
         product_whole = resid @ U
+        logits = torch.addcmul(bias, product_whole, 1 / norm_scale(norm, resid))
+        losses[0].append(F.cross_entropy(logits.float(), targets, reduction="none"))
         for head in heads:
             resid_without = torch.addmm(resid, z[:, head], W_O[head], alpha=-1)
             product_with_mean = product_whole
@@ -259,8 +264,8 @@ def _last_layer(
             inverse_scale = 1 / norm_scale(norm, resid_without)
             logits = torch.addcmul(bias, product_with_mean, inverse_scale)
             logits.addmm_(z[:, head] * inverse_scale, W_OU[head], alpha=-1)
-            losses[head].append(F.cross_entropy(logits.float(), targets, reduction="none"))
-    return torch.stack([torch.cat(of_head) for of_head in losses]).view(len(heads), *tokens[:, 1:].shape).cpu()
+            losses[1 + head].append(F.cross_entropy(logits.float(), targets, reduction="none"))
+    return torch.stack([torch.cat(of_run) for of_run in losses]).view(-1, *tokens[:, 1:].shape).cpu()
 
 
 def _number(value: Tensor | float | int, at: Head | None) -> Tensor:
