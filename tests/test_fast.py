@@ -58,7 +58,7 @@ def test_attention_in_bfloat16_is_as_exact_as_bfloat16_is():
 
 
 def test_no_batch_of_products_is_added_in_place():
-    """`baddbmm_` into part of a tensor made training in bfloat16 sixty times as slow on a CPU (PyTorch 2.11 and 2.13)."""
+    """They made training in bfloat16 sixty times as slow, into part of a tensor (CPU, PyTorch 2.11 and 2.13)."""
     q, k, v, direction = attention_inputs(300, torch.bfloat16)
     with torch.profiler.profile() as profile:
         torch.autograd.grad(causal_attention(q, k, v), (q, k, v), direction)
