@@ -12,7 +12,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tools import course_map, gpu_times, icons, lab_assets, offline_assets, opening_drawing, other_seeds, status
+from tools import (
+    course_map,
+    gpu_times,
+    icons,
+    lab_assets,
+    new_user,
+    offline_assets,
+    opening_drawing,
+    other_seeds,
+    status,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 STRICT = ("-W", "-n", "--keep-going")  # warnings are errors, references must resolve, and all of them are reported
@@ -30,6 +40,7 @@ def main() -> int:
     status.write(build / "assets" / "build.md")
     other_seeds.write(build / "assets" / "other_seeds.md")
     gpu_times.write(build / "assets" / "gpu_times.md")
+    new_user.write(build / "assets" / "new_user.md")
     course_map.write(ROOT, build / "assets")
     opening_drawing.write(build / "assets")
     runs = build / "runs"  # emptied, so that every build trains its models; the tests of the notebooks load them
