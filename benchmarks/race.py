@@ -82,7 +82,7 @@ class Setting:
 SEGMENTS = RepeatedSegments()
 SYNTHETIC = ModelConfig(n_layers=2, n_heads=4, d_model=64, d_head=16, d_vocab=SEGMENTS.d_vocab, n_ctx=101)
 TEXT = ModelConfig(n_layers=2, d_vocab=1024, n_ctx=256, learned_positions=False)
-ON_SYNTHETIC = TrainConfig(steps=1000, measure_every=25)
+ON_SYNTHETIC = TrainConfig(steps=1000, lr=8e-3, measure_every=10)
 ON_TEXT = TrainConfig(steps=3000, lr=4e-3, warmup_steps=100, precision="auto", measure_every=50)
 SMEARED = {"n_layers": 1, "smeared_keys": True}
 
