@@ -56,6 +56,10 @@ window.bookProbe = {
       const drawn = box && box.width > 20 && box.height > 20 && !chart.querySelector(".error");
       if (!drawn) problems.push(`chart not drawn: ${chart.textContent.slice(0, 80)}`);
     }
+    for (const output of document.querySelectorAll('html[data-theme="dark"] div.cell_output .text_html')) {
+      const ground = getComputedStyle(output).backgroundColor;
+      if (ground !== "rgba(0, 0, 0, 0)") problems.push(`pale card in the dark: ${output.textContent.trim().slice(0, 60)}`);
+    }
     for (const image of article.querySelectorAll("img")) {
       if (image.complete && image.naturalWidth === 0) problems.push(`image missing: ${image.src}`);
     }

@@ -52,9 +52,10 @@ class Overview:
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            '<div style="display:flex;flex-wrap:wrap;gap:.3em .4em;align-items:center;margin:.35em 0">'
+            '<div style="display:flex;flex-wrap:wrap;gap:.3em .4em;margin:.35em 0">'
             f'<span style="flex:0 0 15em">{page.chapter}. {escape(page.title)}</span>'
-            f"{''.join(map(self._box, page.exercises))}</div>"
+            '<span style="flex:1 1 15em;display:flex;flex-wrap:wrap;gap:.3em .4em">'
+            f"{''.join(map(self._box, page.exercises))}</span></div>"
             for page in self.pages
         )
         return (
