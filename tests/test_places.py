@@ -31,7 +31,11 @@ def test_the_image_is_made_by_the_steps_that_make_offline_proves():
     install = re.search(r"python -m (pip install .*)", DOCKERFILE)[1]
     assert "--no-index --find-links /wheels" in install and f'"{offline.PACKAGE}"' in install
     assert offline.PACKAGE.removesuffix("[lab]") == PROJECT["name"]
-    assert f"jupyter execute {offline.NOTEBOOKS[0]}" in DOCKERFILE
+    assert f"jupyter execute {next(iter(offline.NOTEBOOKS))}" in DOCKERFILE
+    # a chapter shows wrong answers on purpose: only exercise notebooks can be all unattempted
+    assert all(
+        ("COURSE_STRICT" in settings) == path.startswith("exercises/") for path, settings in offline.NOTEBOOKS.items()
+    )
 
 
 def test_the_image_runs_as_an_ordinary_user_and_holds_what_the_last_stage_copies():
