@@ -96,10 +96,10 @@ spelling: .venv/ready ## misspelt words in pages, chapters, code and drawings
 unit: .venv/ready ## tests of the library and the tools
 	$(SIDE_BY_SIDE) -m "not book" tests
 
-# Without COURSE_RUNS the notebooks train everything themselves, as a learner's first run does.
+# COURSE_RUNS keeps finished training runs: the build of the book trains, the runs of the notebooks load.
 define run-notebooks
 	$(BIN)/python -m tools.alone .venv-$(1)
-	env -u COURSE_RUNS $(NBMAKE) --nbmake-kernel=course-$(1) _alone/chapters
+	COURSE_RUNS=$(CURDIR)/_build/runs $(NBMAKE) --nbmake-kernel=course-$(1) _alone/chapters
 	COURSE_STRICT=passed $(NBMAKE) --nbmake-kernel=course-$(1) _alone/solutions
 	COURSE_STRICT=not_attempted $(NBMAKE) --nbmake-kernel=course-$(1) _alone/exercises
 endef
