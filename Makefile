@@ -11,7 +11,7 @@ BOOK := _build/html/index.html
 PYTEST := $(BIN)/python -m pytest
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 SIDE_BY_SIDE := OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS)# one thread each: threads of several processes wait for one another
-NBMAKE := $(SIDE_BY_SIDE) --nbmake --nbmake-timeout=900 -p no:cacheprovider
+NBMAKE := $(SIDE_BY_SIDE) --nbmake --nbmake-timeout=300 -p no:cacheprovider
 BOOK_SOURCES := _config.yml _toc.yml references.bib $(wildcard *.md api/*.md) $(wildcard chapters/*.md chapters/figures/*) \
   $(wildcard solutions/*.md) $(shell find course_lib tools benchmarks book_assets -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
@@ -99,10 +99,13 @@ unit: .venv/ready ## tests of the library and the tools
 # COURSE_RUNS keeps finished training runs: the build of the book trains, the runs of the notebooks load.
 define run-notebooks
 	$(BIN)/python -m tools.alone .venv-$(1)
-	COURSE_RUNS=$(CURDIR)/_build/runs $(NBMAKE) --nbmake-kernel=course-$(1) _alone/chapters
-	COURSE_STRICT=passed $(NBMAKE) --nbmake-kernel=course-$(1) _alone/solutions
-	COURSE_STRICT=not_attempted $(NBMAKE) --nbmake-kernel=course-$(1) _alone/exercises
+	$(call up-to-twice,COURSE_RUNS=$(CURDIR)/_build/runs $(NBMAKE) --nbmake-kernel=course-$(1) _alone/chapters)
+	$(call up-to-twice,COURSE_STRICT=passed $(NBMAKE) --nbmake-kernel=course-$(1) _alone/solutions)
+	$(call up-to-twice,COURSE_STRICT=not_attempted $(NBMAKE) --nbmake-kernel=course-$(1) _alone/exercises)
 endef
+
+# Now and then a client waits for an idle kernel until its time is up (see the note of 2026-11-29; cause not known).
+up-to-twice = $(1) || { echo "ONCE MORE, after a failure:"; $(1); }
 
 run-alone: $(BOOK) .venv-colab/ready ## run every notebook alone in an empty folder, after its set-up cell, with Colab's versions
 	$(call run-notebooks,colab)
