@@ -11,7 +11,7 @@ BOOK := _build/html/index.html
 PYTEST := $(BIN)/python -m pytest
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 SIDE_BY_SIDE := OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS)# one thread each: threads of several processes wait for one another
-NBMAKE := $(PYTEST) -q --nbmake --nbmake-timeout=300 -p no:cacheprovider
+NBMAKE := $(SIDE_BY_SIDE) -p tools.kernel_replies --nbmake --nbmake-timeout=900 -p no:cacheprovider
 BOOK_SOURCES := _config.yml _toc.yml references.bib $(wildcard *.md api/*.md) $(wildcard chapters/*.md chapters/figures/*) \
   $(wildcard solutions/*.md) $(shell find course_lib tools benchmarks book_assets -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
@@ -99,15 +99,10 @@ unit: .venv/ready ## tests of the library and the tools
 # COURSE_RUNS keeps finished training runs: the build of the book trains, the runs of the notebooks load.
 define run-notebooks
 	$(BIN)/python -m tools.alone .venv-$(1)
-	export COURSE_RUNS=$(CURDIR)/_build/runs; $(call each-alone,$(1),chapters)
-	export COURSE_STRICT=passed; $(call each-alone,$(1),solutions)
-	export COURSE_STRICT=not_attempted; $(call each-alone,$(1),exercises)
+	COURSE_RUNS=$(CURDIR)/_build/runs $(NBMAKE) --nbmake-kernel=course-$(1) _alone/chapters
+	COURSE_STRICT=passed $(NBMAKE) --nbmake-kernel=course-$(1) _alone/solutions
+	COURSE_STRICT=not_attempted $(NBMAKE) --nbmake-kernel=course-$(1) _alone/exercises
 endef
-
-# A process for each notebook, and once more after a failure: where one process ran many, the client sometimes waited
-# for an idle kernel until its time was up (cause not known).
-each-alone = printf '%s\n' _alone/$(2)/*/*.ipynb | OMP_NUM_THREADS=1 xargs -P $(JOBS) -I {} sh -c \
-  '$(NBMAKE) --nbmake-kernel=course-$(1) {} || { echo "ONCE MORE: {}"; $(NBMAKE) --nbmake-kernel=course-$(1) {}; }'
 
 run-alone: $(BOOK) .venv-colab/ready ## run every notebook alone in an empty folder, after its set-up cell, with Colab's versions
 	$(call run-notebooks,colab)

@@ -28,6 +28,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import v4
 
+from tools import kernel_replies
+
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = ROOT / "course_lib" / "assets" / "runs" / "gpu_times.json"
 STRICT = {"chapters": None, "solutions": "passed", "exercises": "not_attempted"}  # folder -> COURSE_STRICT
@@ -98,6 +100,7 @@ def main(arguments: list[str]) -> int:
     if not torch.cuda.is_available():
         print("no GPU here: nothing was run, and the record is as it was", file=sys.stderr)
         return 2
+    kernel_replies.mend()
     record = {"provenance": provenance(jobs), "notebooks": {}}
     paths = [(path, strict) for folder, strict in STRICT.items() for path in sorted((ROOT / folder).glob("*.ipynb"))]
     with ThreadPoolExecutor(jobs) as pool:
