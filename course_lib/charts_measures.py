@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import altair as alt
 import pandas as pd
 
-from course_lib.plots import COLORS, LEGEND, WIDTH, window_band
+from course_lib.plots import COLORS, LEGEND, TOKENS_AXIS, WIDTH, window_band
 
 TILE = 44
 SIGNED = ("copying", "copying_chance", "eigenvalue_copying")  # -1..1; the others are attention, 0..1
@@ -92,7 +92,7 @@ def panels_chart(
             alt.Chart(data)
             .mark_line(point=alt.OverlayMarkDef(size=10), strokeWidth=1.5)
             .encode(
-                x=alt.X("tokens:Q", title="training tokens", axis=alt.Axis(format="~s")),
+                x=alt.X("tokens:Q", title="training tokens", axis=TOKENS_AXIS),
                 y=alt.Y(f"{name}:Q", title=axis, scale=alt.Scale(zero=False)),
                 color=alt.Color(f"{color}:N", title=None, scale=alt.Scale(range=list(COLORS))),
                 tooltip=[f"{color}:N", alt.Tooltip("tokens:Q", format=".3s"), alt.Tooltip(f"{name}:Q", format=".3f")],

@@ -23,6 +23,7 @@ COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8C
 WINDOW_COLOR = "#F0E442"
 WIDTH = 560  # wider charts are clipped by the book's text column
 LEGEND = 120  # what a legend takes of it
+TOKENS_AXIS = alt.Axis(format="~s", labelOverlap="greedy", labelSeparation=6)
 TILE_HEIGHT, TILE_PAPER, TILE_INK = 22, "#f4f4f4", "#111111"  # of a token
 
 
@@ -53,7 +54,9 @@ def attention_rows(pattern: Float[Tensor, "q k"]) -> list[dict]:
 
 def _heat_map(rows: list[dict], tokens: Sequence[str], title: str, size: int) -> alt.Chart:
     names = json.dumps(list(tokens))
-    labels = alt.Axis(labelExpr=f"{names}[datum.value]", labelAngle=0, labelOverlap=True, ticks=False, domain=False)
+    labels = alt.Axis(
+        labelExpr=f"{names}[datum.value]", labelAngle=0, labelOverlap=True, labelSeparation=4, ticks=False, domain=False
+    )
     shade = alt.Color("attention:Q", title="attention", scale=alt.Scale(scheme="blues", domain=[0, 1]))
     return (
         alt.Chart(alt.Data(values=rows), title=title, width=size, height=size)
@@ -133,13 +136,14 @@ def lines_chart(
         if name not in data.columns:
             raise ValueError(f"data has no column {name!r}; it has {list(data.columns)}")
     encoding = {
-        "x": alt.X(f"{x}:Q", title=x_title or x),
+        "x": alt.X(f"{x}:Q", title=x_title or x, axis=alt.Axis(labelOverlap="greedy", labelSeparation=6)),
         "y": alt.Y(f"{y}:Q", title=y_title or y, scale=alt.Scale(zero=False)),
         "tooltip": [name for name in (color, x, y) if name],
     }
     if color:
         encoding["color"] = alt.Color(f"{color}:N", scale=alt.Scale(range=list(COLORS)), title=color)
-    lines = alt.Chart(data).mark_line(point=alt.OverlayMarkDef(size=12)).encode(**encoding)
+    one = {} if color else {"color": COLORS[0]}
+    lines = alt.Chart(data).mark_line(point=alt.OverlayMarkDef(size=12, **one), **one).encode(**encoding)
     layers = [lines] if window is None else [window_band(window), lines]
     return alt.layer(*layers, title=title, width=WIDTH - LEGEND * bool(color), height=height)
 
@@ -212,7 +216,7 @@ def _panel(
         alt.Chart(table)
         .mark_line(point=alt.OverlayMarkDef(size=10), strokeWidth=1.5, clip=limits is not None)
         .encode(
-            x=alt.X("tokens:Q", title="training tokens", axis=alt.Axis(format="~s")),
+            x=alt.X("tokens:Q", title="training tokens", axis=TOKENS_AXIS),
             y=alt.Y(f"{y}:Q", title=y_title, scale=alt.Scale(zero=False, **({"domain": limits} if limits else {}))),
             color=alt.Color(f"{color}:N", title=None, scale=scale),
             detail=f"{line}:N",
