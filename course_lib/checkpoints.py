@@ -128,8 +128,7 @@ def checkpoints_chart(table: pd.DataFrame, title: str) -> alt.VConcatChart:
         chart = alt.Chart(rows, width=WIDTH - LEGEND, height=110).mark_line(point=True)
         return chart.encode(x=x, y=y, color=color, tooltip=tips, **more)
 
-    dashes = alt.StrokeDash(
-        "measurement:N", title=None, sort=list(SCORES.values()), legend=alt.Legend(symbolType="stroke")
-    )
+    legend = alt.Legend(symbolType="stroke", symbolStrokeColor=COLORS[0], symbolStrokeWidth=2)
+    dashes = alt.StrokeDash("measurement:N", title=None, sort=list(SCORES.values()), legend=legend)
     panels = [panel(trained, "loss"), panel(trained, "icl"), panel(scores, "score", strokeDash=dashes)]
     return alt.vconcat(*panels, title=title, spacing=8).resolve_scale(x="shared")

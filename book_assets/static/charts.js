@@ -31,7 +31,7 @@
     background: "transparent",
     view: { stroke: ink, strokeOpacity: 0.25 },
     axis: { ...text, domainColor: ink, tickColor: ink, gridColor: ink, gridOpacity: 0.12 },
-    legend: text,
+    legend: { ...text, symbolBaseFillColor: ink, symbolBaseStrokeColor: ink },
     header: text,
     title: { color: ink, subtitleColor: ink },
   };
