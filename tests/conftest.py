@@ -1,6 +1,7 @@
 """In tests every shape annotation of course_lib is enforced (beartype); learners' runs do not pay for that."""
 
 import os
+import signal
 import tempfile
 
 import jaxtyping
@@ -10,6 +11,8 @@ import torch
 jaxtyping.install_import_hook("course_lib", "beartype.beartype")
 os.environ.setdefault("COURSE_STATIC", "1")  # no progress bars in test output
 os.environ["COURSE_PROGRESS"] = os.path.join(tempfile.gettempdir(), f"course-tests-{os.getpid()}", "progress.jsonl")
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell starts in the background
 
 
 @pytest.fixture

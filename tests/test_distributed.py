@@ -186,7 +186,6 @@ def held(folder):
 
 def assert_interrupt_stops(workers, folder):
     """Interrupt this process alone, not its workers: they end, and the series goes on when it is called again."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
     (folder / "hold").touch()
     runs = [(folder / f"{seed}", seed, folder / "hold") for seed in range(3)]
     first = runs[0][0]
