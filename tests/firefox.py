@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +18,6 @@ from book_reader import PROBE
 from websocket import WebSocket, create_connection
 
 SECONDS = 60  # for any answer
-LISTENS = re.compile(r"WebDriver BiDi listening on (\S+)")
 PREFERENCES = {  # Firefox asks nobody for news by itself, and opens one empty page
     "app.normandy.enabled": False,
     "app.update.enabled": False,
@@ -117,11 +116,22 @@ def firefox() -> Iterator[Firefox]:
         pytest.skip("no Firefox: install the package `firefox-esr` (Debian: apt-get install firefox-esr)")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in PREFERENCES.items()]
-        with open(f"{profile}/user.js", "w", encoding="utf-8") as file:
-            file.writelines(lines)
+        Path(profile, "user.js").write_text("".join(lines), encoding="utf-8")
         command = [path, "--headless", "--no-remote", "--profile", profile, "--remote-debugging-port", "0"]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             try:
-                yield Firefox(next(found[1] for line in process.stderr if (found := LISTENS.search(line))))
+                yield Firefox(_address(Path(profile, "WebDriverBiDiServer.json")))
             finally:
                 process.terminate()
+
+
+def _address(written: Path) -> str:
+    """Where the browser listens, which it writes into its profile."""
+    end = time.monotonic() + SECONDS
+    while True:
+        try:
+            found = json.loads(written.read_text(encoding="utf-8"))
+            return f"ws://{found['ws_host']}:{found['ws_port']}"
+        except (FileNotFoundError, json.JSONDecodeError):
+            assert time.monotonic() < end, "Firefox does not say where it listens"
+            time.sleep(0.05)

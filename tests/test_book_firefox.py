@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from book_reader import CHARTS, HTML, served, written_pages
 from firefox import Firefox, firefox
+from lab_pages import IDLE
 
 pytestmark = pytest.mark.book
 
 WIDTHS = (1280, 390)
 THEMES = ("light", "dark")
-IDLE = "!!document.querySelector('.lab-ready') && !document.querySelector('[aria-busy]')"
 TOTALS = "[...document.querySelectorAll('.lab-totals strong')].map(total => parseFloat(total.textContent))"
 SCORES = (
     "Object.fromEntries([...document.querySelectorAll('.lab-head')].map("
@@ -62,14 +62,14 @@ def test_in_the_lab_the_best_head_is_switched_off_by_keyboard(browser, origin):
     """Without it, pairs that stood before are predicted much worse."""
     browser.resize(1280, 900)
     browser.open(f"{origin}/lab.html")
-    browser.wait(IDLE)
+    browser.wait(f"({IDLE})()")
     twice = "[...document.querySelectorAll('button')].find(one => one.textContent === 'Random tokens, twice')"
     browser.evaluate(f"{twice}.focus()")
     browser.press(ENTER)
-    browser.wait(IDLE)
+    browser.wait(f"({IDLE})()")
     before, scores = browser.evaluate(TOTALS), browser.evaluate(SCORES)
     best = max(scores, key=scores.get)
     browser.evaluate(f"document.querySelector('[data-head=\"{best}\"] [role=switch]').focus()")
     browser.press(" ")
-    browser.wait(IDLE)
+    browser.wait(f"({IDLE})()")
     assert scores[best] > 0.6 and browser.evaluate(TOTALS)[0] > before[0] + 1
