@@ -7,12 +7,12 @@ import subprocess
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
 import pytest
 import torch
+from dask_cluster import SOON, dask_cluster
 from distributed_runs import (
     DATA,
     RECIPE,
@@ -33,7 +33,6 @@ from course_lib.train import TrainConfig, train
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "COURSE_STATIC": "1", "OMP_NUM_THREADS": "1"}
-SOON = 120  # seconds; only a failing test waits so long
 pytestmark = pytest.mark.timeout(2 * SOON)
 
 
@@ -292,30 +291,8 @@ def test_under_torchrun_every_process_works_on_every_run(monkeypatch):
 
 @pytest.fixture
 def cluster(tmp_path):
-    """The address of a scheduler with two workers, each in a session of its own, as on a machine of its own."""
-    pytest.importorskip("distributed")
-    file = tmp_path / "scheduler.json"
-    here = ["--scheduler-file", file, "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
-    scheduler, worker = ["scheduler", "--port", "0", *here], ["worker", "--nthreads", "1", *here]
-    with open(tmp_path / "dask.log", "w") as output:
-        processes = [
-            subprocess.Popen(
-                [sys.executable, "-m", "dask", *map(str, words)],
-                env=ENVIRONMENT | {"DASK_TEMPORARY_DIRECTORY": str(tmp_path)},
-                cwd=tmp_path,
-                stderr=output,
-                start_new_session=True,
-            )
-            for words in (scheduler, worker, worker)
-        ]
-    try:
-        wait_for(file.exists)
-        yield json.loads(file.read_text())["address"]
-    finally:
-        for process in processes:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    with dask_cluster(tmp_path, ENVIRONMENT) as address:
+        yield address
 
 
 def test_a_cluster_makes_the_runs_of_one_process_also_when_a_worker_dies(cluster, tmp_path):

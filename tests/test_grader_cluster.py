@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
 import pytest
 import torch
+from dask_cluster import SOON, dask_cluster
 from grader_cluster_tasks import grade
 
 from course_lib.grader import cluster
@@ -23,7 +22,6 @@ from course_lib.grader.cluster import ClusterError, grade_on_cluster, workers
 from course_lib.grader.grade import Options, grade_folder, known_exercises
 
 ROOT = Path(__file__).parent.parent
-SOON = 120  # seconds; only a failing test waits so long
 pytestmark = pytest.mark.timeout(3 * SOON)
 
 
@@ -115,32 +113,10 @@ def test_what_the_task_raises_is_raised_here():
 
 @pytest.fixture
 def dask(tmp_path):
-    """The address of a scheduler with two workers, each in a session of its own, as on a machine of its own."""
-    pytest.importorskip("distributed")
-    file = tmp_path / "scheduler.json"
-    here = ["--scheduler-file", file, "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
-    scheduler, worker = ["scheduler", "--port", "0", *here], ["worker", "--nthreads", "1", *here]
-    path = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "DASK_TEMPORARY_DIRECTORY": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    path["DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES"] = "1"  # the default, 3, takes longer to lose patience
-    with open(tmp_path / "dask.log", "w") as output:
-        processes = [
-            subprocess.Popen(
-                [sys.executable, "-m", "dask", *map(str, words)],
-                env=os.environ | path,
-                cwd=tmp_path,
-                stderr=output,
-                start_new_session=True,
-            )
-            for words in (scheduler, worker, worker)
-        ]
-    try:
-        wait_for(file.exists)
-        yield json.loads(file.read_text())["address"]
-    finally:
-        for process in processes:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+    environment["DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES"] = "1"  # the default, 3, takes longer to lose patience
+    with dask_cluster(tmp_path, os.environ | environment) as address:
+        yield address
 
 
 def test_the_batch_of_a_worker_that_dies_is_repeated_and_one_that_kills_is_told(dask, tmp_path):
