@@ -77,7 +77,7 @@ def tables_html(found: Sequence[Table], title: str) -> str:
     """Tables in a closed box that the keyboard opens; "" if there are none."""
     if not found:
         return ""
-    name = escape(title or "chart", quote=True)
+    name = escape(title or found[0].caption or "chart", quote=True)
     inside = "".join(map(_table_html, found))
     return (
         f'<details {BOX}><summary>Data table</summary><div {SCROLLS} aria-label="Data: {name}">{inside}</div></details>'

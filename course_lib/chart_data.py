@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,10 @@ MOST_ROWS, MOST_COLUMNS = 24, 8
 CHANNELS = ("facet", "row", "column", "detail", "x", "xOffset", "x2", "y", "yOffset", "y2")
 CHANNELS += ("color", "shape", "opacity", "size", "text")
 PARTS = ("layer", "hconcat", "vconcat", "concat")
-CHOICE = re.compile(r"^datum\.(\w+) ?===? ?(\w+)$")  # of a filter, by a parameter
+CHOICES = (  # of a filter, by a parameter: an equal value, or one next to it
+    re.compile(r"^datum\.(\w+) ?===? ?(\w+)$"),
+    re.compile(r"^abs\(datum\.(\w+) - (\w+)\) < [\d.]+$"),
+)
 FIELD = re.compile(r"datum\.(\w+)|datum\[['\"]([^'\"]+)['\"]\]")
 
 
@@ -74,19 +78,23 @@ def tables(spec: dict) -> list[Table]:
 
     Numbers that the chart computes from its data in the browser are not in it.
     """
-    groups: dict[str, list[View]] = {}
+    groups: list[list[View]] = []
     for view in views(spec):
-        groups.setdefault(str(view.data.get("name") or id(view.data.get("values"))), []).append(view)
-    found = (_table(group, spec) for group in groups.values())
+        same = next((group for group in groups if group[0].data == view.data), None)
+        if same is None:
+            groups.append([view])
+        else:
+            same.append(view)
+    found = (_table(group, spec) for group in groups)
     return [table for table in found if table is not None]
 
 
 def _table(group: Sequence[View], spec: dict) -> Table | None:
     rows, caption = _shown_first(_rows(group[0].data, spec), group, spec)
     names = _fields(group, rows)
-    if (len(rows) < 2 and len(names) < 2) or not names:
-        return None
     data = pd.DataFrame(rows, columns=list(names)).drop_duplicates(ignore_index=True)
+    if len(names) < 2 and (len(data) < 2 or not names or not pd.api.types.is_numeric_dtype(data[next(iter(names))])):
+        return None  # one number, or names without one
     caption = ", ".join(filter(None, [group[0].title, caption]))
     if len(data) > MOST_ROWS:
         for made in (_heat_map, _lines):
@@ -101,16 +109,19 @@ def _rows(data: dict, spec: dict) -> list[dict]:
 
 
 def _shown_first(rows: list[dict], group: Sequence[View], spec: dict) -> tuple[list[dict], str]:
-    """The rows that a menu or slider lets through before it is moved, and what it says."""
+    """The rows that a menu or slider lets through in every plot before it is moved, and what it says."""
     first = {param["name"]: param.get("value") for param in spec.get("params", ())}
     said = []
-    for view in group:
-        for transform in view.transforms:
-            found = CHOICE.match(str(transform.get("filter", "")))
-            if found and found[2] in first and f"{found[1]} {first[found[2]]}" not in said:
-                rows = [row for row in rows if row.get(found[1]) == first[found[2]]]
-                said.append(f"{found[1]} {first[found[2]]}")
+    for transform in group[0].transforms:
+        found = next(filter(None, (choice.match(str(transform.get("filter", ""))) for choice in CHOICES)), None)
+        if found and found[2] in first and all(transform in view.transforms for view in group):
+            rows = [row for row in rows if _chosen(row.get(found[1]), first[found[2]])]
+            said.append(f"{found[1]} {first[found[2]]}")
     return rows, ", ".join(said)
+
+
+def _chosen(value: object, first: object) -> bool:
+    return value == first or (isinstance(value, float) and math.isclose(value, first))
 
 
 def _fields(group: Sequence[View], rows: list[dict]) -> dict[str, str]:

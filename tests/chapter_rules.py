@@ -15,6 +15,7 @@ from tools.nb_source import Cell, Report, Source, read_source
 
 ROOT = Path(__file__).resolve().parent.parent
 MEDIAN_CELL, LONGEST_CELL = 8, 40  # lines of code
+WIDEST_LINE = 96  # characters of code that a page shows without scrolling, on a desktop
 SHORTEST_ALT = 40  # characters: shorter ones name a figure and do not describe it
 CITE = re.compile(r"\{cite(?::\w+)?\}`([^`]+)`")
 CHARTS = re.compile(
@@ -154,6 +155,9 @@ def code_cells(chapter: Chapter) -> Iterator[str]:
     for cell in chapter.code:
         if _length(cell) > LONGEST_CELL:
             yield f"line {cell.line}: a cell of {_length(cell)} lines, more than {LONGEST_CELL}"
+        for line, text in enumerate(cell.source.splitlines(), cell.line):
+            if len(text) > WIDEST_LINE:
+                yield f"line {line}: {len(text)} characters of code, more than {WIDEST_LINE}"
 
 
 def _length(cell: Cell) -> int:

@@ -64,6 +64,22 @@ def test_many_rows_are_thinned_and_the_note_says_so():
     assert spread(list("abc"), 5) == ["a", "b", "c"] and spread(range(11), 3) == [0, 5, 10]
 
 
+def test_layers_of_the_same_data_share_a_table_and_a_filter_of_one_of_them_hides_nothing():
+    at = alt.param(name="at", value=0.5, bind=alt.binding_range(min=0, max=1))
+    curve = alt.Data(values=[{"p": p / 4, "loss": p} for p in range(5)])
+    line = alt.Chart(curve).mark_line().encode(x="p:Q", y="loss:Q")
+    near = "abs(datum.p - at) < 0.001"
+    chart = alt.layer(line, line.mark_point().transform_filter(near)).add_params(at)
+    assert len(one(chart).rows) == 5
+    both = alt.layer(line.transform_filter(near), line.mark_point().transform_filter(near)).add_params(at)
+    assert one(both).rows == [[0.5, 2]] and one(both).caption == "p 0.5"
+
+
+def test_names_without_a_number_are_no_table():
+    bars = alt.Chart(alt.Data(values=[{"kind": "A"}, {"kind": "B"}])).mark_bar().encode(x="kind:N", y="computed:Q")
+    assert tables(bars.to_dict()) == []
+
+
 def test_points_at_heights_with_names_are_listed_as_they_are():
     names = [{"score": i / 40, "kind": "KQV"[i % 3], "head": f"0.{i % 4}"} for i in range(40)]
     chart = alt.Chart(pd.DataFrame(names)).mark_point().encode(x="score:Q", y="kind:N", color="head:N")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from chapter_rules import LONGEST_CELL, ROOT, RULES, VARIANTS, Chapter, Rule, chapter_from, measured
+from chapter_rules import LONGEST_CELL, ROOT, RULES, VARIANTS, WIDEST_LINE, Chapter, Rule, chapter_from, measured
 
 FILES = sorted(path.name for path in (ROOT / "chapters").glob("*.md"))
 HEADER = """---
@@ -159,6 +159,7 @@ BAD = {  # rule -> (what stands in the good chapter, what stands there instead, 
     ],
     "code_cells": [
         ("x = 1\n```", LONG + "\n```", "a cell of"),
+        ("x = 1\n```", f"x = {'1' * WIDEST_LINE}\n```", "characters of code"),
         ("x = 1\n```", LONG[:80] + "\n```\n\n```{code-cell} ipython3\n" + LONG[:80] + "\n```", "median"),
     ],
     "charts_are_checked": [("assert x == 1", "x", "asserts nothing")],
