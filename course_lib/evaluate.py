@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pandas as pd
 import torch
 import torch.nn.functional as F
@@ -15,7 +13,7 @@ from course_lib.config import check_tokens
 from course_lib.fast import attention_at, rows_at_once
 from course_lib.icl import icl_score
 from course_lib.model import Transformer
-from course_lib.runtime import precision_dtype
+from course_lib.runtime import precision_dtype, reuse_freed_memory
 from course_lib.scores import (
     copying_score,
     duplicate_token_score,
@@ -55,6 +53,7 @@ def token_losses(
         raise ValueError(f"need at least 1 sequence and a batch of at least 1, got {len(tokens)} and {batch}")
     if not isinstance(model, Transformer):
         return torch.cat([per_token_loss(model.logits(part[:, :-1]).cpu(), part) for part in tokens.split(batch)])
+    reuse_freed_memory()
     device = next(model.parameters()).device
     dtype = precision_dtype(precision, device)
     losses = []
@@ -84,6 +83,7 @@ def head_scores(model: Transformer, tokens: Int[Tensor, "b p"]) -> dict[str, Flo
     Raises:
         ValueError: as in `Transformer.forward`; fewer than 2 positions, nothing that repeats, NaN.
     """
+    reuse_freed_memory()
     tokens = tokens.to(model.W_E.device)
     check_tokens(tokens, model.config)
     if tokens.numel() == 0 or tokens.shape[1] < 2:
@@ -91,11 +91,10 @@ def head_scores(model: Transformer, tokens: Int[Tensor, "b p"]) -> dict[str, Flo
     induction = induction_targets(tokens)
     row, key = torch.ones_like(tokens[:, 1:]).nonzero(as_tuple=True)
     previous = row, key + 1, key  # b q k, of all queries but the first
-    at = [torch.cat(parts) for parts in zip(previous, induction.nonzero(as_tuple=True), strict=True)]
+    at = tuple(torch.cat(parts) for parts in zip(previous, induction.nonzero(as_tuple=True), strict=True))
     n_previous, n_induction = len(previous[0]), queries_with(induction)
     scores = []
-    for q, k in _queries_and_keys(model, tokens):
-        attention = attention_at(q, k, *at)  # n h
+    for attention in _attention_at(model, tokens, at):  # n h
         of_layer = attention[:n_previous].sum(dim=0) / n_previous, attention[n_previous:].sum(dim=0) / n_induction
         scores.append(torch.stack(of_layer))
     scores = torch.stack(scores, dim=1)  # score layer h
@@ -104,21 +103,25 @@ def head_scores(model: Transformer, tokens: Int[Tensor, "b p"]) -> dict[str, Flo
     return dict(zip(("previous_token", "prefix_matching"), scores.cpu(), strict=True))
 
 
-def _queries_and_keys(model: Transformer, tokens: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Queries and keys of every layer, [b h p e] each. What the last layer does with them is not computed."""
-    kept = {}
+def _attention_at(model: Transformer, tokens: Tensor, at: tuple[Tensor, ...]) -> list[Float[Tensor, "n h"]]:
+    """Entries of the pattern in every layer. What the last layer does with its pattern is not computed."""
+    found = []
 
     def tap(name: str, layer: int, value: Tensor) -> Tensor:
-        kept[name] = value
         return value
 
-    tap.names = set()  # no patterns: attention stays fused
+    def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        entries, z = attention_at(q, k, v, at)
+        found.append(entries)
+        return z
+
+    tap.names, tap.attention = set(), attention
     resid, qk_positions = model.embed(tokens)
     for block in model.blocks[:-1]:
         resid = block(resid, qk_positions, tap)
-        yield kept["q"], kept["k"]
     last = model.blocks[-1]
-    yield last.attn.queries_and_keys(last.attn_inputs(resid, qk_positions)[0])
+    q, k = last.attn.queries_and_keys(last.attn_inputs(resid, qk_positions)[0])
+    return [*found, attention_at(q, k, None, at)[0]]
 
 
 @torch.no_grad()

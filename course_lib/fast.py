@@ -76,20 +76,28 @@ class _CausalAttention(torch.autograd.Function):
 def attention_at(
     q: Float[Tensor, "b h p e"],
     k: Float[Tensor, "b h p e"],
-    batch: Int[Tensor, " n"],
-    query: Int[Tensor, " n"],
-    key: Int[Tensor, " n"],
-) -> Float[Tensor, "n h"]:
-    """Single entries of the attention pattern of every head, `pattern[batch, :, query, key]`.
+    v: Float[Tensor, "b h p e"] | None,
+    at: tuple[Int[Tensor, " n"], Int[Tensor, " n"], Int[Tensor, " n"]],
+) -> tuple[Float[Tensor, "n h"], Float[Tensor, "b h p e"] | None]:
+    """Single entries of the attention pattern of every head, and with `v` what `causal_attention` gives.
 
-    The pattern is made a block of queries at a time, so that it never stands in memory as a whole.
+    The pattern is made a block of queries at a time, so that it never stands in memory as a whole. No gradients.
+
+    Args:
+        at: the entries, as indices of batch, query and key.
     """
-    found = q.new_empty(len(query), q.shape[1])
-    scaled = (q * q.shape[-1] ** -0.5).flatten(0, 1)
-    for queries, _, pattern in _pattern_blocks(scaled, k.flatten(0, 1)):
+    batch, query, key = at
+    found, z = q.new_empty(len(query), q.shape[1]), None
+    q_flat, k_flat = (q * q.shape[-1] ** -0.5).flatten(0, 1), k.flatten(0, 1)  # batch*head p e
+    if v is not None:
+        v_flat, z = v.flatten(0, 1), torch.empty(v.shape, dtype=v.dtype, device=v.device)
+        z_flat = z.flatten(0, 1)
+    for queries, keys, pattern in _pattern_blocks(q_flat, k_flat):
         here = ((query >= queries.start) & (query < queries.stop)).nonzero()[:, 0]
         found[here] = pattern.unflatten(0, q.shape[:2])[batch[here], :, query[here] - queries.start, key[here]]
-    return found
+        if v is not None:
+            z_flat[:, queries] = torch.bmm(pattern, v_flat[:, keys])
+    return found, z
 
 
 def _pattern_blocks(q: Float[Tensor, "n p e"], k: Float[Tensor, "n p e"]) -> Iterator[tuple[slice, slice, Tensor]]:

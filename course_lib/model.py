@@ -22,7 +22,8 @@ from course_lib.positions import Rotary, sinusoidal_positions, smear
 __all__ = ["Attention", "ModelConfig", "Transformer", "check_head", "check_tokens", "keep", "patterns", "smear"]
 
 # A tap sees every named activation as it is made, and returns it, changed or not. One that has an attribute `names`
-# is shown the costly ones, `attn_scores`, `pattern` and `result`, only if they are among them.
+# is shown the costly ones, `attn_scores`, `pattern` and `result`, only if they are among them. One that has an
+# attribute `attention` brings a function that is called in place of `causal_attention`.
 Tap = Callable[[str, int, Tensor], Tensor]
 
 
@@ -62,7 +63,8 @@ class Attention(nn.Module):
         v = _heads(v_input, self.W_V, self.b_V)
         q, k, v = (_offer(tap, name, self.layer, value) for name, value in (("q", q), ("k", k), ("v", v)))
         step_by_step = _wants(tap, "attn_scores", "pattern")
-        z = self._step_by_step(q, k, v, tap) if step_by_step else causal_attention(q, k, v)
+        attend = getattr(tap, "attention", causal_attention)
+        z = self._step_by_step(q, k, v, tap) if step_by_step else attend(q, k, v)
         z = _offer(tap, "z", self.layer, z)  # b h p e
         if not _wants(tap, "result"):
             return _plus(einsum(z, self.W_O, "b h p e, h e d -> b p d"), self.b_O)
