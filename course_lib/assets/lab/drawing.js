@@ -193,7 +193,7 @@ export const predictionRows = (result, clean, i, truth, label) => {
   });
 };
 
-/** The training curve under the slider: loss of repeats and best prefix matching, over the steps of training. */
+/** The curve under the slider, over training: loss of repeats up to the `highest`, best prefix matching up to 1. */
 export const curve = (records, frames) => {
   const [width, height] = [600, 70];
   const last = frames[frames.length - 1].step;
@@ -208,5 +208,5 @@ export const curve = (records, frames) => {
   );
   const lines = [line((r) => r.repeat_loss / highest, "lab-loss-line"), line((r) => r.prefix, "lab-score-line")];
   const picture = { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" };
-  return { node: make("svg", picture, ...marks, ...lines), marks };
+  return { node: make("svg", picture, ...marks, ...lines), marks, highest };
 };

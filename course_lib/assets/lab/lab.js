@@ -177,8 +177,8 @@ export class Lab {
       make(
         "p",
         { class: "lab-small" },
-        key("lab-loss-line", "loss of repeated random tokens"),
-        key("lab-score-line", "best prefix matching"),
+        key("lab-loss-line", `loss of repeated random tokens, 0 to ${nats(this.curve.highest)}`),
+        key("lab-score-line", "best prefix matching, 0 to 1"),
       );
     const track = make("div", { class: "lab-film-track" }, this.curve?.node ?? null, this.slider);
     return make(
