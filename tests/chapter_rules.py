@@ -15,7 +15,7 @@ from tools.nb_source import Cell, Report, Source, read_source
 
 ROOT = Path(__file__).resolve().parent.parent
 MEDIAN_CELL, LONGEST_CELL = 8, 40  # lines of code
-WIDEST_LINE = 96  # characters of code that a page shows without scrolling, on a desktop
+WIDEST_LINE = 96  # characters of code that a page shows without scrolling, in a window of 1440 pixels
 SHORTEST_ALT = 40  # characters: shorter ones name a figure and do not describe it
 CITE = re.compile(r"\{cite(?::\w+)?\}`([^`]+)`")
 CHARTS = re.compile(
