@@ -26,4 +26,5 @@ RUN chown learner /home/learner/course
 USER learner
 ENV COURSE_RUNS=/home/learner/course/runs
 EXPOSE 8888
-CMD ["jupyter", "lab", "--ip=0.0.0.0", "--no-browser", "chapters/00_start_here.ipynb"]
+CMD ["jupyter", "lab", "--ip=0.0.0.0", "--no-browser", \
+     "--ServerApp.root_dir=.", "--LabApp.default_url=/lab/tree/chapters/00_start_here.ipynb"]

@@ -34,7 +34,7 @@ check: ## what CI runs: build the book strictly, then all tests
 	$(MAKE) test
 
 lab: .venv/ready ## open JupyterLab on the chapters
-	$(BIN)/jupyter lab chapters/00_start_here.ipynb
+	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/chapters/00_start_here.ipynb
 
 serve: $(BOOK) ## serve the built book on http://localhost:8000
 	$(BIN)/python -m http.server --directory _build/html --bind 127.0.0.1 8000

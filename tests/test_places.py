@@ -6,8 +6,12 @@ import json
 import os
 import re
 import subprocess
+import sys
+import time
 import tomllib
+from contextlib import suppress
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -46,6 +50,37 @@ def test_the_image_runs_as_an_ordinary_user_and_holds_what_the_last_stage_copies
     assert all((ROOT / source).exists() for source, _ in copied if not source.startswith("_"))
     ignored = (ROOT / ".dockerignore").read_text().split()
     assert {".git", ".venv*", "_build", "_offline"} <= set(ignored)
+
+
+def test_jupyterlab_opens_chapter_0_and_shows_the_exercises_too(tmp_path):
+    """Given a notebook alone, it shows nothing but that notebook's folder, and links to exercises lead nowhere."""
+    words = re.search(r"^\t\$\(BIN\)/jupyter lab (.+)$", (ROOT / "Makefile").read_text(), re.M)[1].split()
+    assert all(f'"{word}"' in DOCKERFILE for word in words)
+    pytest.importorskip("jupyterlab")
+    command = [sys.executable, "-m", "jupyter", "lab", *words, "--allow-root", "--no-browser", "--port=0"]
+    environment = os.environ | {"JUPYTER_RUNTIME_DIR": str(tmp_path)}
+    server = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        about = first_server(tmp_path, server)
+        opened = f"{about['url']}api/contents/exercises?content=0&token={about['token']}"
+        with urlopen(opened, timeout=30) as answer:
+            assert json.load(answer)["type"] == "directory"
+        with urlopen(f"{about['url']}?token={about['token']}", timeout=30) as answer:
+            assert answer.url.partition("?")[0].endswith("/lab/tree/chapters/00_start_here.ipynb")
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def first_server(folder, server):
+    """What a Jupyter server writes of itself once it listens."""
+    end = time.monotonic() + 60
+    while True:
+        for path in folder.glob("jpserver-*.json"):
+            with suppress(json.JSONDecodeError):  # not yet whole
+                return json.loads(path.read_text())
+        assert server.poll() is None and time.monotonic() < end, "the server does not start"
+        time.sleep(0.1)
 
 
 def test_no_file_of_a_place_names_a_registry():
