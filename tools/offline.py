@@ -2,7 +2,7 @@
 
 `collect` puts wheels of the course, JupyterLab and all that they need into `_offline/wheels`, at the lock's versions.
 `prove` takes the network away and does what the last stage of the Dockerfile does: it installs from these wheels into a
-new environment, and runs a chapter and an exercise notebook in a folder that holds nothing else. Linux only.
+new environment, and runs every chapter and an exercise notebook in a folder that holds nothing else. Linux only.
 """
 
 from __future__ import annotations
@@ -19,10 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 OFFLINE = ROOT / "_offline"
 WHEELS = OFFLINE / "wheels"
 PACKAGE = "induction-heads-course[lab]"
-NOTEBOOKS = {  # each with the settings that it runs under
-    "chapters/00_start_here.ipynb": {},
-    "exercises/00_start_here.ipynb": {"COURSE_STRICT": "not_attempted"},
-}
+NOTEBOOKS = {path.relative_to(ROOT).as_posix(): {} for path in sorted((ROOT / "chapters").glob("*.ipynb"))}
+NOTEBOOKS["exercises/00_start_here.ipynb"] = {"COURSE_STRICT": "not_attempted"}  # the settings that it runs under
 
 # First thing without a network: switch the loopback on, which kernels talk over, and make sure that nothing is beyond.
 CUT_OFF = """\
@@ -54,7 +52,7 @@ def prove() -> None:
         shutil.rmtree(old, ignore_errors=True)
     venv.create(environment, with_pip=True)
     for notebook in NOTEBOOKS:
-        (folder / notebook).parent.mkdir(parents=True)
+        (folder / notebook).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / notebook, folder / notebook)
     python = environment / "bin" / "python"
     _timed("installed", python, "-m", "pip", "install", "--quiet", "--no-index", "--find-links", WHEELS, PACKAGE)
@@ -66,7 +64,8 @@ def prove() -> None:
 def _timed(what: str, *command: str | Path, **settings: str) -> None:
     """Run a command in the course's folder without a network and without this machine's settings of pip."""
     unshare = ["unshare", "--net"] + ["--map-root-user"] * (os.geteuid() != 0)
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHONPATH"))}
+    ours = ("PIP_", "PYTHONPATH", "COURSE_")  # no runs that are finished, nothing that is found elsewhere
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     clean |= {"PIP_CONFIG_FILE": os.devnull, "PATH": f"{OFFLINE / 'env' / 'bin'}:{os.environ['PATH']}"} | settings
     started = time.perf_counter()
     line = [*unshare, sys.executable, "-c", CUT_OFF, *map(str, command)]
