@@ -118,7 +118,7 @@ newest: .venv/ready ## run every notebook with the newest version of everything 
 wheels: .venv/ready ## collect wheels of the course and JupyterLab in _offline/wheels, for machines without internet
 	$(BIN)/python -m tools.offline collect
 
-offline: wheels ## prove that they suffice: install and run all chapters with the network cut (Linux; ten minutes)
+offline: wheels ## prove that they suffice: install and run all chapters with the network cut (Linux; some minutes)
 	$(BIN)/python -m tools.offline prove
 
 mutants: .venv/ready ## mutation testing of the measurements (an hour or more; mutmut results lists the survivors)
