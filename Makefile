@@ -96,15 +96,15 @@ spelling: .venv/ready ## misspelt words in pages, chapters, code and drawings
 unit: .venv/ready ## tests of the library and the tools
 	$(SIDE_BY_SIDE) -m "not book" tests
 
-# COURSE_RUNS keeps finished training runs: the build of the book trains, the runs of the notebooks load.
+# Without COURSE_RUNS, so that chapters train here, with these versions, and load nothing that the book's build trained.
 define run-notebooks
 	$(BIN)/python -m tools.alone .venv-$(1)
-	COURSE_RUNS=$(CURDIR)/_build/runs $(NBMAKE) --nbmake-kernel=course-$(1) _alone/chapters
+	env -u COURSE_RUNS $(NBMAKE) --nbmake-kernel=course-$(1) _alone/chapters
 	COURSE_STRICT=passed $(NBMAKE) --nbmake-kernel=course-$(1) _alone/solutions
 	COURSE_STRICT=not_attempted $(NBMAKE) --nbmake-kernel=course-$(1) _alone/exercises
 endef
 
-run-alone: $(BOOK) .venv-colab/ready ## run every notebook alone in an empty folder, after its set-up cell, with Colab's versions
+run-alone: .venv/ready .venv-colab/ready ## run every notebook alone in an empty folder, after its set-up cell, with Colab's versions
 	$(call run-notebooks,colab)
 
 newest: .venv/ready ## run every notebook with the newest version of everything (NEWEST_TORCH=torch: of torch too)

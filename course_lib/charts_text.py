@@ -1,4 +1,4 @@
-"""Attention drawn on the tokens of a text: hover over a token, or tap it, and see where it looks.
+"""Attention drawn on the tokens of a text: choose a token, and see where it looks.
 
 As in `plots`: data in, chart out. The charts work on a page without a kernel.
 """
@@ -25,9 +25,9 @@ def attention_on_tokens(
 ) -> alt.LayerChart:
     """A text as tiles, shaded by how much attention one token, the query, pays to each of them.
 
-    Hovering over a token or tapping it makes it the query, which is outlined. The tooltip gives token, position and
-    attention. Tokens after the query are pale: it cannot see them. The shade grows with the square root of the
-    attention, so that small amounts show.
+    Hovering over a token, tapping it or moving the slider makes it the query, which is outlined. The tooltip gives
+    token, position and attention. Tokens after the query are pale: it cannot see them. The shade grows with the square
+    root of the attention, so that small amounts show.
 
     Args:
         tokens: one text a tile; line breaks and spaces are made visible.
@@ -44,11 +44,16 @@ def attention_on_tokens(
     values = pattern.detach().float().cpu().tolist()
     rows = _rows(tokens, columns, lambda key: {q: values[q][key] for q in range(key, len(tokens))})
     chosen = alt.selection_point(
-        fields=["position"], value=[{"position": query}], on="pointerover, click", clear=False, toggle=False
+        fields=["position"],
+        bind={"position": alt.binding_range(min=0, max=len(tokens) - 1, step=1, name="query ")},
+        value=[{"position": query}],
+        on="pointerover, click",
+        clear=False,
+        toggle=False,
     )
     now = f"({chosen.name}.position || [{query}])[0]"
     chart = _on_tiles(rows, title, columns, query=now, attention=f"datum.by[{now}]", choice=chosen)
-    return _told(chart, title, rows, query, str(query), f"Hovering over a token shows where it looks; at first {query}")
+    return _told(chart, title, rows, query, str(query), f"A slider or hovering chooses it, at first {query}")
 
 
 def film_on_tokens(

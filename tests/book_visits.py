@@ -138,7 +138,7 @@ def kind_of(file: Path) -> str:
     """Html, css, js, image, font; `charts` is the drawing library, `lab` what the Induction Lab loads."""
     if file.name == "vega-bundle.js":
         return "charts"
-    if "lab" in (file.parent.name, file.stem.split("-")[0]):
+    if "lab" in (file.parent.name, file.stem.split("-")[0]) and file.suffix != ".html":
         return "lab"
     if "mathjax" in file.parts:
         return "math"

@@ -141,6 +141,26 @@ def test_dragging_the_slider_changes_the_chart(pages, reader, origin, width):
     assert not eyes.problems, "\n".join(eyes.problems)
 
 
+def test_the_page_of_explorers_has_all_five_and_every_control_works_by_key(reader):
+    eyes = reader()
+    page = eyes.open("explorers.html")
+    charts = page.locator("article .vega-embed")
+    assert charts.count() == 5
+    for chart in charts.all():
+        controls = chart.locator("input[type=range], select")
+        assert controls.count()
+        for control in controls.all():
+            before = chart.locator("svg").first.inner_html()
+            control.focus()
+            at_end = control.evaluate("e => e.tagName === 'SELECT' && e.selectedIndex === e.options.length - 1")
+            page.keyboard.press("ArrowUp" if at_end else "ArrowDown")
+            page.wait_for_function(
+                "([chart, before]) => chart.querySelector('svg').innerHTML !== before",
+                arg=[chart.element_handle(), before],
+            )
+    assert not eyes.problems, "\n".join(eyes.problems)
+
+
 def test_charts_and_code_are_legible_in_both_themes(visits):
     """The text of every chart, and every colour of code, stands out from its page, light and dark."""
     texts = [text | {"page": visit.page} for visit in visits.values() for text in visit.contrasts]

@@ -6,6 +6,7 @@ import itertools
 import re
 import struct
 
+import pandas as pd
 import pytest
 from docutils.core import publish_doctree
 from docutils.utils import Reporter
@@ -127,6 +128,17 @@ def test_heads_of_tables_say_what_they_head():
     assert changed == (
         '<thead><tr><td class="head"></td><th scope="col">loss</th><th scope="colgroup">x</th></tr></thead>'
         '<tbody><tr><th scope="row">0</th><td>1</td></tr></tbody><th>outside</th>'
+    )
+
+
+@pytest.mark.parametrize("columns", [["loss"], ["0", "1"]])
+@pytest.mark.parametrize("index", [["0", "1"], ["7", "a head"], ["0.1", "1.0"]])
+def test_only_rows_without_a_name_of_their_own_are_not_counted(columns, index):
+    table = pd.DataFrame([range(len(columns))] * len(index), index=index, columns=columns).to_html()
+    names_nothing = index == ["0", "1"] and columns == ["loss"]
+    changed = page_head.without_row_numbers(f"<p>{table}</p>")
+    assert re.findall("<t[hd]>(.*?)</t[hd]>", changed) == (
+        ["loss", "0", "0"] if names_nothing else re.findall("<t[hd]>(.*?)</t[hd]>", table)
     )
 
 

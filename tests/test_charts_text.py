@@ -30,6 +30,7 @@ def test_each_tile_knows_what_every_later_query_pays_it_and_small_shares_are_lef
 def test_hovering_or_tapping_chooses_the_query_and_leaving_keeps_it(query, first):
     (param,) = params_of(attention_on_tokens(TOKENS, PATTERN, "t", query=query))
     assert param["value"] == [{"position": first}]
+    assert param["bind"]["position"] == {"input": "range", "min": 0, "max": 2, "step": 1, "name": "query "}
     assert param["select"] == {
         "type": "point",
         "fields": ["position"],

@@ -245,6 +245,85 @@ def test_pattern_preserving_differs_from_zero_for_the_previous_token_head(opened
     assert zero > whole + 2 and kept < zero - 2
 
 
+def drawn(page) -> dict:
+    """What the row of tokens shows: arcs, shades, heights of bars, labels, and the sentence about the chosen token."""
+    return page.evaluate("""() => {
+        const lab = document.querySelector(".induction-lab"), chips = [...lab.querySelectorAll(".lab-chip")];
+        return {
+            arcs: [...lab.querySelectorAll(".lab-arcs path")].map(path => +path.getAttribute("stroke-width")),
+            shades: chips.map(chip => +chip.style.getPropertyValue("--attention")),
+            bars: chips.map(chip => parseFloat(chip.querySelector(".lab-bar i").style.height)),
+            labels: chips.map(chip => chip.getAttribute("aria-label")),
+            ids: lab.lab.ids, at: lab.lab.at, says: lab.querySelector(".lab-say").textContent,
+        };
+    }""")
+
+
+def test_attention_and_losses_are_drawn_as_the_model_has_them(opened, recorded):
+    """After another head, another token, and with a head off: shades, arcs, bars and words against torch."""
+    page, (model, _) = opened("lab"), recorded
+    page.get_by_role("button", name="Random tokens, twice").click()
+    ready(page)
+    tokens = torch.tensor([drawn(page)["ids"]])
+    attention, whole = patterns(model, tokens)[:, 0], token_losses(model, tokens)[0].tolist()
+    for layer, head, move in ((1, 3, None), (0, 3, None), (0, 3, "ArrowLeft"), (1, 2, "Home")):
+        page.get_by_role("button", name=f"Show head {layer}.{head}").click()
+        if move:
+            page.locator(".lab-chip[tabindex='0']").focus()
+            page.keyboard.press(move)
+        shown = drawn(page)
+        row = attention[layer, head, shown["at"]]
+        assert shown["shades"] == pytest.approx(row.tolist(), abs=2e-3)
+        earlier = row[: shown["at"]]
+        widths = sorted((0.75 + 3 * earlier[earlier > 0.06]).tolist(), reverse=True)[:8]
+        assert shown["arcs"] == pytest.approx(widths, abs=0.02)
+        best = row.argmax().item()
+        target = "at itself" if best == shown["at"] else f"token {best} (" if best else "at the start ("
+        assert target in shown["says"] and f"({100 * row.max().item():.0f}%)" in shown["says"]
+    heights = [0, *(min(1, loss / 10) * 100 for loss in whole)]
+    assert drawn(page)["bars"] == pytest.approx(heights, abs=0.01)
+    page.get_by_role("switch", name="Head 1.3 on").click()
+    ready(page)
+    without = ablated_logits(model, tokens, [(1, 3)])[0, :-1].log_softmax(-1)
+    lost = -without[torch.arange(len(whole)), tokens[0, 1:]]
+    shown = drawn(page)
+    assert shown["bars"][1:] == pytest.approx([min(1, loss / 10) * 100 for loss in lost.tolist()], abs=0.01)
+    for label, now, before in zip(shown["labels"][1:], lost.tolist(), whole, strict=True):
+        numbers = [float(number) for number in re.findall(r"(\d+\.\d\d) nats", label)]
+        assert numbers == pytest.approx([now, before], abs=0.006)
+
+
+def test_shuffling_gives_the_words_another_order_and_random_tokens_others(opened):
+    page = opened("lab")
+    text = "def alpha beta gamma delta epsilon zeta eta theta iota"
+    page.get_by_label("Your text").fill(text)
+    page.wait_for_function("text => document.querySelector('.induction-lab').lab.text === text", arg=text)
+    page.get_by_role("button", name="Shuffle").click()
+    ready(page)
+    found = page.get_by_label("Your text").input_value()
+    assert found != text and sorted(found.split()) == sorted(text.split())
+    page.get_by_role("button", name="Random tokens, twice").click()
+    before = drawn(page)["ids"]
+    page.get_by_role("button", name="Shuffle").click()
+    ready(page)
+    after = drawn(page)["ids"]
+    half = len(after) // 2
+    assert len(after) == len(before) and after != before
+    assert after[1 : 1 + half] == after[1 + half :] and len(set(after)) == 1 + half
+
+
+def test_what_the_curve_shows_is_said_too(opened):
+    page, records = opened("film"), load_recorded("lab")["records"]
+    slider = page.get_by_role("slider")
+    for key, record in (("Home", records[0]), ("End", records[-1])):
+        slider.focus()
+        page.keyboard.press(key)
+        ready(page)
+        said = slider.get_attribute("aria-valuetext")
+        assert f"loss of repeats {record['repeat_loss']:.2f} nats" in said
+        assert f"best prefix matching {record['prefix_matching'].max():.2f}" in said
+
+
 def test_the_slider_by_mouse_unmakes_the_head(opened):
     page = opened("film")
     end = scores(page)
@@ -522,7 +601,8 @@ def test_previews_and_manifest_are_plain_values(recorded):
 @pytest.mark.parametrize("origin", ["http", "file"])
 def test_every_lab_of_the_book_runs(browser, origin):
     pages = [name for name in written_pages() if "induction-lab" in (HTML / name).read_text(encoding="utf-8")]
-    assert {"lab.html", "chapters/00_start_here.html", "chapters/06_phase_change.html"} <= set(pages)
+    chapters = {f"chapters/{name}.html" for name in ("00_start_here", "05_finding_heads", "06_phase_change")}
+    assert {"index.html", "lab.html"} | chapters <= set(pages)
     with served(HTML) as address:
         reader = Reader(browser, address if origin == "http" else HTML.as_uri(), width=390)
         for name in pages:

@@ -3,7 +3,7 @@
 A page gets no script that it has no use for: MathJax where there is no formula, the charts' code where there is no
 chart, copy buttons where there is no code. What is left waits until the text is there. Search engines and chats
 that show a link get a title, a description and a picture; the page for wrong addresses finds its files from any depth.
-Heads of tables get the scope that screen readers ask for.
+Heads of tables get the scope that screen readers ask for, and rows that have only a number lose it.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ NEEDED_BY = {
 AT_ONCE = ("documentation_options.js",)  # the theme's own script in the page reads them
 CHART_CODE = ("vega-versions.js", "charts.js")  # so do charts
 TABLE_PART = re.compile(r"<t(head|body)[ >].*?</t\1>", re.S)
+DATAFRAME = re.compile(r'<table [^>]*class="dataframe".*?</table>', re.S)
+CORNER = re.compile(r"(<thead>\s*<tr[^>]*>\s*)<th></th>\s*((?:<th>.*?</th>\s*)+</tr>\s*</thead>)", re.S)
+NUMBERED_ROW = re.compile(r"(<tr>\s*)<th>\d+</th>\s*")
 EMPTY_HEAD = re.compile(r"<th((?: [^>]*)?)>\s*(?:<p>\s*</p>)?\s*</th>")
 SHORT = 40  # letters: a shorter paragraph describes no page
 LONG = 200
@@ -66,7 +69,7 @@ def set_address(app: Sphinx, config: Config) -> None:
 
 def fill_head(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
     """Drop what the page does not need, and add what describes it."""
-    body = context["body"] = with_scopes(context.get("body", ""))
+    body = context["body"] = with_scopes(without_row_numbers(context.get("body", "")))
     at_once = AT_ONCE + CHART_CODE * ("vegaEmbed" in body)
     scripts = [script for script in context["script_files"] if _needed(script, body)]
     if page != "search":  # whose scripts call one another while it is read
@@ -85,6 +88,26 @@ def _deferred(script: object) -> object:
         return script
     attributes = script.attributes | {"defer": "defer"}
     return type(script)(script.filename, priority=script.priority, **attributes)
+
+
+def without_row_numbers(body: str) -> str:
+    """HTML in which tables of pandas do not count their rows; where columns are numbered too, the numbers are data.
+
+    >>> rows = "<tbody><tr><th>0</th><td>2.9</td></tr></tbody></table>"
+    >>> without_row_numbers('<table class="dataframe"><thead><tr><th></th><th>loss</th></tr></thead>' + rows)
+    '<table class="dataframe"><thead><tr><th>loss</th></tr></thead><tbody><tr><td>2.9</td></tr></tbody></table>'
+    """
+
+    def uncounted(table: re.Match) -> str:
+        corner = CORNER.search(table[0])
+        if corner is None or re.search(r"<th>\d+</th>", corner[2]):
+            return table[0]
+        head, _, rows = table[0].partition("<tbody>")
+        if len(NUMBERED_ROW.findall(rows)) < rows.count("<tr>"):
+            return table[0]
+        return CORNER.sub(r"\1\2", head) + "<tbody>" + NUMBERED_ROW.sub(r"\1", rows)
+
+    return DATAFRAME.sub(uncounted, body)
 
 
 def with_scopes(body: str) -> str:

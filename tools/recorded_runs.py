@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from course_lib.ablation import KINDS
+from course_lib.ablation import KINDS, ablated_losses
 from course_lib.data import Corpus, load_corpus, repeated_tokens
 from course_lib.data_parallel import join
 from course_lib.evaluate import phase_change_record, token_losses
@@ -40,6 +40,7 @@ CONTEXT = 512
 BATCH = 4
 EXAMPLES = 192  # of the validation text, for every measurement
 ABLATED_EXAMPLES = 48  # of these, for the ablations of every head
+INDUCTION = 0.3  # prefix matching from which a head is ablated together with the others
 RECIPE = TrainConfig(
     steps=2520,
     lr=4e-3,
@@ -69,8 +70,8 @@ class Run:
 
     @property
     def recipe(self) -> TrainConfig:
-        """How it is trained. At the learning rate of the others, deep models diverge or form no head."""
-        lr = RECIPE.lr if self.n_layers < (4 if self.mlp else 6) else 3e-3
+        """How it is trained. At the learning rate of one and two layers, some deep models form no head, or diverge."""
+        lr = RECIPE.lr if self.n_layers < 3 else 3e-3
         factor = 1.0 if self.full_rate else RECIPE.mlp_lr_factor
         return replace(RECIPE, lr=lr, mlp_lr_factor=factor, keep_snapshots=self == KEPT)
 
@@ -85,6 +86,8 @@ SERIES = [
     *(Run(n_layers, mlp=True) for n_layers in (1, 2, 3, 4, 5, 6)),
     *(Run(n_layers, smeared=True) for n_layers in (1, 2)),
     *(Run(2, seed) for seed in (1, 2, 3)),
+    *(Run(n_layers, seed) for n_layers in (3, 4, 5, 6) for seed in (1, 2)),
+    *(Run(n_layers, 1, mlp=True) for n_layers in (2, 3, 4, 5, 6)),
     Run(1, 1),
     Run(2, mlp=True, full_rate=True),
     *(Run(n_layers, 1, smeared=True) for n_layers in (1, 2)),
@@ -111,6 +114,7 @@ def run_one(run: Run) -> dict:
     made = {"name": run.name, "seed": run.seed, "model": config.to_dict(), "records": records}
     made |= {"lr": run.recipe.lr, "mlp_lr_factor": run.recipe.mlp_lr_factor}
     made |= {"ablations": ablations(model, validation), "machine": machine()}
+    made |= {"joint_ablations": joint_ablations(model, validation, records[-1])}
     return made | ({"weights": around_the_change(history)} if run == KEPT else {})
 
 
@@ -149,6 +153,17 @@ def ablations(model: Transformer, validation: Tensor) -> dict[str, dict[str, Ten
     return found
 
 
+def joint_ablations(model: Transformer, validation: Tensor, last: dict) -> dict[str, float]:
+    """The ICL score without all induction heads of the last record at once, and without the rest of the last layer."""
+    induction = {(layer, head) for layer, head in (last["prefix_matching"] > INDUCTION).nonzero().tolist()}
+    last_layer = {(model.config.n_layers - 1, head) for head in range(model.config.n_heads)}
+    teams = {"induction heads": induction, "others of the last layer": last_layer - induction}
+    part = validation[:ABLATED_EXAMPLES]
+    return {
+        name: icl_score(ablated_losses(model, part, heads, "mean"), window=12).item() for name, heads in teams.items()
+    }
+
+
 def around_the_change(history: History) -> dict[str, dict[str, Tensor]]:
     """Weights at the start and the end of the phase-change window and at the end of training, by step."""
     window = phase_change_window(history.column("tokens"), history.column("icl"))
@@ -179,6 +194,7 @@ def provenance(corpus: Corpus, machines: Sequence[dict[str, str]]) -> dict:
         "context": CONTEXT,
         "examples": EXAMPLES,
         "ablated_examples": ABLATED_EXAMPLES,
+        "induction_above": INDUCTION,
         "train": asdict(RECIPE),
         "precision": used["precision"],
         "hardware": used["hardware"],

@@ -395,7 +395,9 @@ export class Lab {
     this.slider.value = step;
     const seen = tokens === undefined ? "" : `, ${(tokens / 1e6).toFixed(1)} million tokens`;
     this.when.textContent = `after ${step} training steps${seen}`;
-    this.slider.setAttribute("aria-valuetext", this.when.textContent);
+    const then = this.manifest.records?.find((record) => record.step === step);
+    const told = then ? `, loss of repeats ${nats(then.repeat_loss)}, best prefix matching ${then.prefix.toFixed(2)}` : "";
+    this.slider.setAttribute("aria-valuetext", this.when.textContent + told); // what the curve shows
     this.curve?.marks.forEach((mark, i) => mark.classList.toggle("lab-now", i === this.frame));
   }
 
