@@ -67,7 +67,8 @@ def _work(waiting: queue.SimpleQueue[str], seen: dict[str, Visit], failures: lis
     try:
         with served(HTML) as origin, chromium() as browser:
             wide, narrow = Reader(browser, origin, WIDE), Reader(browser, origin, NARROW, height=780)
-            wide.context.add_init_script(axe_source())
+            for eyes in (wide, narrow):
+                eyes.context.add_init_script(axe_source())
             while True:
                 page = waiting.get_nowait()
                 seen[page] = visit(page, wide, narrow)
@@ -100,6 +101,8 @@ def visit(page: str, wide: Reader, narrow: Reader) -> Visit:
         seen.contrasts += [text | {"theme": theme} for text in wide.page.evaluate("bookProbe.contrasts()")]
         seen.axe += _axe(wide, theme, navigation="/" not in page)
         narrow.theme(theme)
+        if theme == "light":
+            seen.axe += _axe(narrow, theme, navigation=False)
         for width in (NARROW, MIDDLE):
             narrow.resize(width)
             narrow.look()

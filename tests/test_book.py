@@ -6,8 +6,11 @@ with COURSE_REQUIRE_BROWSER=1 they fail instead, so that CI cannot pass by not l
 
 from __future__ import annotations
 
+import re
+import shutil
+
 import pytest
-from book_reader import HTML, Reader, chromium, served, written_pages
+from book_reader import HTML, ROOT, Reader, chromium, served, written_pages
 
 pytestmark = pytest.mark.book
 
@@ -87,6 +90,21 @@ def test_foreign_requests_and_page_errors_are_noticed(reader):
     page.wait_for_timeout(200)
     assert any("foreign host" in problem for problem in eyes.problems)
     assert any("on purpose" in problem for problem in eyes.problems)
+
+
+def test_what_the_probe_looks_for_is_noticed(reader):
+    """The other guard: broken formulas, charts and images, and a page that is too wide."""
+    page = reader().open("index.html")
+    assert page.evaluate("bookProbe.look()") == []
+    broken = (
+        '<mjx-merror></mjx-merror><p>$$x$$</p><span class="math">y</span><div id="altair-viz-0">no chart</div>'
+        '<img src="data:image/png;base64,"><div style="width: 3000px">wide</div>'
+    )
+    page.evaluate("html => document.querySelector('.bd-article').insertAdjacentHTML('beforeend', html)", broken)
+    page.wait_for_timeout(200)
+    found = "\n".join(page.evaluate("bookProbe.look()"))
+    for words in ("broken formula", "raw TeX", "not typeset: y", "chart not drawn: no chart", "px too wide"):
+        assert words in found
 
 
 @pytest.mark.parametrize("origin", ["http", "file"])
@@ -225,6 +243,21 @@ def test_a_wrong_address_leads_back_from_any_depth(reader):
     page.keyboard.press("Enter")
     page.wait_for_selector("#search-results li a")
     assert all("404" in problem for problem in eyes.problems), "\n".join(eyes.problems)
+
+
+def test_the_page_for_wrong_addresses_works_where_the_book_is_published(browser, tmp_path):
+    """Below a folder of the host, as on GitHub Pages, which answers with the page's text at any address."""
+    config = (ROOT / "_config.yml").read_text(encoding="utf-8")
+    slug = re.search(r"^  url: https://github\.com/[^/\s]+/(\S+)$", config, re.M)[1]
+    (tmp_path / slug).symlink_to(HTML)
+    shutil.copy(HTML / "404.html", tmp_path)
+    with served(tmp_path) as address:
+        eyes = Reader(browser, address)
+        page = eyes.open(f"{slug}/chapters/deep/nothing.html")
+        assert page.evaluate("[...document.styleSheets].every(sheet => sheet.cssRules.length)")
+        page.locator("article a", has_text="Map of the course").click()
+        page.wait_for_url(f"**/{slug}/course_map.html")
+        eyes.context.close()
 
 
 def test_the_opening_page_says_in_one_screen_what_this_is(reader):

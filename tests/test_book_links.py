@@ -101,6 +101,7 @@ def test_addresses_for_search_engines_name_the_page(trees):
         canonical = tree.select_one('link[rel="canonical"]')
         assert canonical is None or canonical["href"] == own
         assert facts["og:title"], path
+        assert (HTML / path).parent.joinpath(tree.select_one('link[rel="icon"]')["href"]).resolve().is_file(), path
         if path.startswith("chapters/") or path == "index.html":
             assert len(facts["og:description"]) >= 40, path
             assert tree.select_one('meta[name="description"]')["content"] == facts["og:description"]
