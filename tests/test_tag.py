@@ -11,7 +11,7 @@ PYPROJECT = '[project]\nname = "x"\nversion = "1.2"\ndependencies = ["torch"]\n\
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """A repository with a package and a remote; `checkout.git(...)` runs git in it."""
+    """The folder of a repository with a package, one commit and a remote."""
     for role in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{role}_NAME", "someone")
         monkeypatch.setenv(f"GIT_{role}_EMAIL", "someone@example.org")

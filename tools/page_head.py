@@ -3,7 +3,7 @@
 A page gets no script that it has no use for: MathJax where there is no formula, the charts' code where there is no
 chart, copy buttons where there is no code. What is left waits until the text is there. Search engines and chats
 that show a link get a title, a description and a picture; the page for wrong addresses finds its files from any depth.
-Heads of tables get the scope that screen readers ask for, and rows that have only a number lose it.
+Heads of tables get the scope that screen readers ask for, and the counts that pandas puts before nameless rows go.
 """
 
 from __future__ import annotations
