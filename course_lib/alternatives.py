@@ -6,11 +6,13 @@ reads out in its place, and below it stands a closed box with the numbers.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from html import escape
 
 import altair as alt
+from IPython.display import HTML, display
 
 from course_lib.chart_data import PARTS, Table, View, tables, title_text, views
 from course_lib.runtime import static
@@ -104,6 +106,7 @@ def told(value: object) -> str:
 def course_renderer(draw: Callable[..., dict]) -> Callable[..., dict]:
     """A renderer of Altair that lets `draw` draw the chart, with its text, and adds the tables.
 
+    They stand in HTML below the chart, or, where `draw` gives something else, in an output of their own before it.
     A chart of which neither can be made is drawn without them and with a warning; in the book that is an error.
     """
 
@@ -118,16 +121,33 @@ def course_renderer(draw: Callable[..., dict]) -> Callable[..., dict]:
         drawn = spec | said
         if "params" in spec:
             drawn["params"] = [param for param in spec["params"] if not _holds_tables(param)]
-        bundle = draw(drawn, **options)
+        bundle, box = draw(drawn, **options), tables_html(found, title_text(spec))
         if isinstance(bundle, dict) and "text/html" in bundle:
-            bundle = bundle | {"text/html": bundle["text/html"] + tables_html(found, title_text(spec))}
+            return bundle | {"text/html": bundle["text/html"] + box}
+        if box:
+            display(HTML(box))
         return bundle
 
     return render
 
 
+def in_jupyterlab() -> bool:
+    """Whether JupyterLab or Notebook 7 shows this notebook, and draws the installed Altair's charts by itself.
+
+    They bring Vega-Lite 5 along. The HTML that Altair writes for all other places asks a foreign host for it.
+    """
+    return "JPY_SESSION_NAME" in os.environ and alt.SCHEMA_VERSION.startswith("v5.") and not static()
+
+
+def for_jupyterlab(spec: dict, **_options: object) -> dict:
+    """The chart as JupyterLab takes it; it draws it as SVG, whose text is read out."""
+    drawn = spec | {"usermeta": {"embedOptions": {"renderer": "svg"}}}
+    return {"application/vnd.vegalite.v5+json": drawn, "text/plain": spec.get("description", "a chart")}
+
+
 def enable() -> None:
-    """Let Altair draw with texts and tables, whichever way it drew before."""
+    """Let Altair draw with texts and tables, whichever way it drew before; in JupyterLab without a network."""
     if alt.renderers.active != NAME:
-        alt.renderers.register(NAME, course_renderer(alt.renderers.get()))
+        own = in_jupyterlab() and alt.renderers.active == "default"
+        alt.renderers.register(NAME, course_renderer(for_jupyterlab if own else alt.renderers.get()))
         alt.renderers.enable(NAME)

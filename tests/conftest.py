@@ -15,6 +15,14 @@ os.environ["COURSE_PROGRESS"] = os.path.join(tempfile.gettempdir(), f"course-tes
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell starts in the background
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items):
+    """Tests of one file stay in one process, and all that ask for `visits` in one, so that each browser opens once."""
+    for item in items:
+        if item.get_closest_marker("book"):
+            item.add_marker(pytest.mark.xdist_group("visits" if "visits" in item.fixturenames else item.path.stem))
+
+
 @pytest.fixture
 def unchecked():
     """Annotations off: how a learner's bad input meets the library's own errors."""

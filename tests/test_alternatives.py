@@ -8,7 +8,16 @@ import pandas as pd
 import pytest
 import torch
 
-from course_lib.alternatives import KEY, describe, tables_html, told, with_alternatives
+from course_lib.alternatives import (
+    KEY,
+    course_renderer,
+    describe,
+    for_jupyterlab,
+    in_jupyterlab,
+    tables_html,
+    told,
+    with_alternatives,
+)
 from course_lib.chart_data import Table, spread, tables
 from course_lib.charts_measures import mosaic_chart, panels_chart
 from course_lib.charts_text import attention_on_tokens, film_on_tokens
@@ -183,3 +192,20 @@ def test_chapters_load_the_renderer_before_they_draw(path):
     text = path.read_text(encoding="utf-8")
     drawn, taught = DRAWS.search(text), TEACHES.search(text)
     assert drawn is None or (taught is not None and taught.start() < drawn.start())
+
+
+def test_in_jupyterlab_charts_need_no_network(monkeypatch, capsys):
+    """The specification itself goes there, with its text; the table comes before it."""
+    monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
+    assert not in_jupyterlab(), "the book's charts are HTML wherever it is built"
+    monkeypatch.delenv("COURSE_STATIC")
+    assert in_jupyterlab()
+    shown = []
+    monkeypatch.setattr("course_lib.alternatives.display", shown.append)
+    bundle = course_renderer(for_jupyterlab)(LINES.to_dict())
+    assert "text/html" not in bundle and bundle["text/plain"].startswith("two lines.")
+    drawn = bundle["application/vnd.vegalite.v5+json"]
+    assert drawn["description"] == bundle["text/plain"] and KEY not in str(drawn)
+    assert [box.data.count("<table") for box in shown] == [1]
+    monkeypatch.setattr(alt, "SCHEMA_VERSION", "v6.1.0")
+    assert not in_jupyterlab(), "JupyterLab 4 knows Vega-Lite up to 5"

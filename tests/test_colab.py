@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
+from tools.alone import publish
 from tools.colab_lock import choose, lines, read_pins
 from tools.nb_settings import Settings
-from tools.setup_cell import SECONDS, problems, with_wheel
+from tools.setup_cell import SECONDS, from_repository, problems
 
 ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = (ROOT / "requirements-colab.txt").read_text()
@@ -82,12 +84,37 @@ def test_the_constraints_are_colabs_and_hold_what_the_course_needs():
         assert need.name in absent or need.specifier.contains(pins[need.name]), line
 
 
-def test_the_wheel_takes_the_place_of_the_address(tmp_path):
+def test_a_local_repository_takes_the_place_of_the_one_on_the_web(tmp_path):
     settings = Settings("https://github.com/someone/heads", "main", "heads", "1.0")
-    cell = with_wheel(settings.setup_cell(), settings, tmp_path / "heads.whl")
-    assert f"file://{tmp_path}/heads.whl" in cell and "git+" not in cell
+    cell = from_repository(settings.setup_cell(), settings, tmp_path / "heads")
+    assert f"git+file://{tmp_path}/heads@v1.0" in cell and f"git+{settings.url}" not in cell
     with pytest.raises(ValueError, match="holds it 0x"):
-        with_wheel("import heads", settings, tmp_path / "heads.whl")
+        from_repository("import heads", settings, tmp_path / "heads")
+
+
+def test_what_is_published_is_the_folder_as_it_is_under_its_tag(tmp_path):
+    """Changed and new files too, without those that are deleted or ignored."""
+    root = tmp_path / "root"
+    publish_me = {
+        "pyproject.toml": '[project]\nversion = "1.2"\n',
+        ".gitignore": "built\n",
+        "kept.py": "",
+        "gone.py": "",
+    }
+    root.mkdir()
+    for name, text in publish_me.items():
+        (root / name).write_text(text)
+    author = ["-c", "user.name=a", "-c", "user.email=a@localhost"]
+    for command in (["init", "-q"], ["add", "-A"], [*author, "commit", "-qm", "first"]):
+        subprocess.run(["git", "-C", root, *command], check=True)
+    (root / "kept.py").write_text("changed = True\n")
+    (root / "gone.py").unlink()
+    for name in ("new.py", "built"):
+        (root / name).write_text("")
+    made = publish(root, tmp_path / "made")
+    shown = ["git", "-C", made, "ls-tree", "-r", "--name-only", "v1.2"]
+    assert subprocess.check_output(shown, text=True).split() == [".gitignore", "kept.py", "new.py", "pyproject.toml"]
+    assert subprocess.check_output(["git", "-C", made, "show", "v1.2:kept.py"], text=True) == "changed = True\n"
 
 
 GOOD = {"seconds": 6.0, "changed": {}, "added": {"induction-heads-course": "1"}, "package": "x/site-packages/y"}

@@ -1,8 +1,9 @@
 """Prepare the test that runs every notebook as Colab does: alone in a folder, the package installed by the set-up cell.
 
-`python -m tools.alone .venv-colab` builds the wheel, runs the set-up cell in that environment with the wheel in place
-of the repository's address, and copies each notebook into a folder of its own below `_alone` (not `_build`, which
-nbmake passes over). The kernel is called `course-colab`, after the environment.
+`python -m tools.alone .venv-colab` commits the files of this folder to a repository of their own, with the tag that
+the set-up cell asks for, and runs the set-up cell in that environment with this repository in place of the one on the
+web. It copies each notebook into a folder of its own below `_alone` (not `_build`, which nbmake passes over). The
+kernel is called `course-colab`, after the environment.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 from tools.setup_cell import measure_setup, problems
@@ -22,11 +24,23 @@ FOLDERS = ("chapters", "solutions", "exercises")
 LIST = "import importlib.metadata as m, json; print(json.dumps({d.name: d.version for d in m.distributions()}))"
 
 
-def build_wheel(folder: Path = ALONE / "wheel") -> Path:
-    """Build the wheel into an emptied `folder` and return its path."""
+def publish(root: Path, folder: Path) -> Path:
+    """A repository in the emptied `folder` with the files of `root` as they are, tagged with their version.
+
+    Files that git ignores stay out, as do files that are deleted in `root`.
+    """
     shutil.rmtree(folder, ignore_errors=True)
-    _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT)
-    return next(folder.glob("*.whl"))
+    listed = subprocess.check_output(["git", "-C", root, "ls-files", "-z", "-co", "--exclude-standard"], text=True)
+    for name in filter(None, listed.split("\0")):
+        if (root / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / name, folder / name)
+    version = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    author = ("-c", "user.name=course", "-c", "user.email=course@localhost", "-c", "commit.gpgsign=false")
+    _run("git", "init", "--quiet", folder)
+    for command in (("add", "--all", "--force"), ("commit", "--quiet", "-m", "as it is"), ("tag", f"v{version}")):
+        _run("git", "-C", folder, *author, *command)
+    return folder
 
 
 def forget_additions(environment: Path) -> None:
@@ -67,10 +81,10 @@ def _run(*command: str | Path) -> None:
 
 def main(environment: Path) -> int:
     """Prepare everything; the exit status is 1 if the set-up cell does not do what it promises."""
-    wheel = build_wheel()
+    repository = publish(ROOT, ALONE / "repository")
     forget_additions(environment)
     kernel = register_kernel(environment)
-    report = measure_setup(ROOT, kernel, wheel, ALONE)
+    report = measure_setup(ROOT, kernel, repository, ALONE)
     (ALONE / f"setup_{kernel}.json").write_text(json.dumps(report, indent=1) + "\n")
     copy_notebooks()
     print(f"set-up cell in {environment.name}: {report['seconds']} s, installed {', '.join(report['added'])}")

@@ -38,16 +38,20 @@ print(json.dumps(dict(seconds=seconds, python=sys.version.split()[0], torch=torc
 """
 
 
-def with_wheel(cell: str, settings: Settings, wheel: Path) -> str:
-    """The set-up cell with the wheel in place of the repository's address. Raises ValueError if that is not there."""
+def from_repository(cell: str, settings: Settings, repository: Path) -> str:
+    """The set-up cell with a local repository in place of the one on the web; the tag stays.
+
+    Raises:
+        ValueError: the cell does not hold the address of `settings` once.
+    """
     address = f"git+{settings.url}@v{settings.version}"
     if cell.count(address) != 1:
         raise ValueError(f"the set-up cell must hold the address {address} once, and holds it {cell.count(address)}x")
-    return cell.replace(address, wheel.resolve().as_uri())
+    return cell.replace(address, f"git+{repository.resolve().as_uri()}@v{settings.version}")
 
 
-def measure_setup(root: Path, kernel: str, wheel: Path, folder: Path) -> dict:
-    """Run the set-up cell in the kernel, from `folder`.
+def measure_setup(root: Path, kernel: str, repository: Path, folder: Path) -> dict:
+    """Run the set-up cell in the kernel, from `folder`; pip clones `repository`, builds the package and installs it.
 
     Returns:
         `seconds`; versions; `changed`, name -> [before, after] of what had been there; `added`, name -> version;
@@ -56,7 +60,7 @@ def measure_setup(root: Path, kernel: str, wheel: Path, folder: Path) -> dict:
     report = Report()
     settings = read_settings(root, report)
     report.raise_if_any()
-    setup = with_wheel(settings.setup_cell(), settings, wheel)
+    setup = from_repository(settings.setup_cell(), settings, repository)
     notebook = v4.new_notebook(cells=[v4.new_code_cell(code) for code in (BEFORE, setup, AFTER)])
     NotebookClient(notebook, timeout=300, kernel_name=kernel, resources={"metadata": {"path": str(folder)}}).execute()
     printed = "".join(output.get("text", "") for output in notebook.cells[-1].outputs if output.name == "stdout")
