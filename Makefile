@@ -27,7 +27,7 @@ book: .venv/ready ## execute every chapter and build the book at _build/html
 	@echo "The book: file://$(CURDIR)/$(BOOK)  (or: make serve)"
 
 test: .venv/ready browser lint unit $(BOOK) run-alone ## run all tests: library, tools, every notebook, the built book
-	COURSE_REQUIRE_BROWSER=$${COURSE_REQUIRE_BROWSER:-0} $(PYTEST) -n $(JOBS) --dist loadgroup -m book -rs tests
+	COURSE_REQUIRE_BROWSER=$${COURSE_REQUIRE_BROWSER:-0} $(PYTEST) -n $(JOBS) --dist loadfile -m book -rs tests
 
 check: ## what CI runs: build the book strictly, then all tests
 	$(MAKE) book

@@ -7,6 +7,7 @@ reads out in its place, and below it stands a closed box with the numbers.
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from html import escape
@@ -135,8 +136,10 @@ def in_jupyterlab() -> bool:
     """Whether JupyterLab or Notebook 7 shows this notebook, and draws the installed Altair's charts by itself.
 
     They bring Vega-Lite 5 along. The HTML that Altair writes for all other places asks a foreign host for it.
+    Colab has the same kind of server, and a front end of its own.
     """
-    return "JPY_SESSION_NAME" in os.environ and alt.SCHEMA_VERSION.startswith("v5.") and not static()
+    served = "JPY_SESSION_NAME" in os.environ and "google.colab" not in sys.modules
+    return served and alt.SCHEMA_VERSION.startswith("v5.") and not static()
 
 
 def for_jupyterlab(spec: dict, **_options: object) -> dict:

@@ -1,6 +1,6 @@
 """Pictures of the book's pages as small grey images, made by the browser, and their distance.
 
-Kept small and grey so that twelve of them fit into the repository, and so that the smoothing of letters does not count.
+Kept small and grey so that they fit into the repository, and so that the smoothing of letters does not count.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 // Put into every page that the tests of the book open: what a reader would see go wrong.
 "use strict";
 window.bookShift = 0;
+window.bookWidth = window.innerWidth; // charts are laid out for the window in which they are opened
 new PerformanceObserver((list) => {
   for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.bookShift += entry.value;
 }).observe({ type: "layout-shift", buffered: true });
@@ -40,6 +41,7 @@ window.bookProbe = {
   look() {
     const article = document.querySelector(".bd-article") ?? document.body;
     const problems = [];
+    const title = (chart) => chart.querySelector(".role-title-text")?.textContent ?? "without a title";
     // MathJax paints an unknown command red instead of reporting it.
     if (document.querySelector('mjx-merror, [data-mjx-error], mjx-mtext[style*="color: red"]')) {
       problems.push("broken formula");
@@ -55,6 +57,10 @@ window.bookProbe = {
       const box = chart.querySelector("svg.marks, canvas")?.getBoundingClientRect();
       const drawn = box && box.width > 20 && box.height > 20 && !chart.querySelector(".error");
       if (!drawn) problems.push(`chart not drawn: ${chart.textContent.slice(0, 80)}`);
+      const column = chart.closest(".cell_output, .bd-article")?.getBoundingClientRect();
+      if (drawn && window.innerWidth === window.bookWidth && box.right > column.right + 1) {
+        problems.push(`chart ${Math.round(box.right - column.right)} px wider than its column: ${title(chart)}`);
+      }
     }
     for (const output of document.querySelectorAll('html[data-theme="dark"] div.cell_output .text_html')) {
       const ground = getComputedStyle(output).backgroundColor;
@@ -92,7 +98,8 @@ window.bookProbe = {
     }
   },
 
-  // Contrast of each text of each chart, and of each colour of code, with what is painted behind it (WCAG 2, 1 to 21).
+  // Contrast of each text and each colour of the marks of each chart, and of each colour of code, with what is painted
+  // behind it (WCAG 2, 1 to 21). Tiles, whose shades are numbers, and marks that let the page shine through stay out.
   contrasts() {
     const parse = (colour) => (colour.match(/[\d.]+/g) ?? []).map(Number);
     const linear = (c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
@@ -105,6 +112,7 @@ window.bookProbe = {
       return [255, 255, 255];
     };
     const parts = ["axis-label", "axis-title", "legend-label", "legend-title", "title-text"];
+    const kinds = ["bar", "line mark", "point", "circle", "square", "area mark", "tick"];
     const selector = parts.map((name) => `.role-${name} text`).join();
     const measured = (part, text, colour, ground) => {
       const [a, b] = [parse(colour), ground].map(luminance);
@@ -115,6 +123,20 @@ window.bookProbe = {
         .filter((text) => text.textContent)
         .map((text) => measured("chart", text.textContent, getComputedStyle(text).fill, behind(chart))),
     );
+    const clear = "rgba(0, 0, 0, 0)";
+    const marks = [...document.querySelectorAll(".vega-embed svg.marks")].flatMap((chart) => {
+      const colours = new Map();
+      for (const mark of chart.querySelectorAll(kinds.map((kind) => `[aria-roledescription="${kind}"]`).join())) {
+        const style = getComputedStyle(mark);
+        const filled = !["none", clear].includes(style.fill);
+        const solid = style.opacity * (filled ? style.fillOpacity : style.strokeOpacity) === 1;
+        const colour = filled ? style.fill : style.stroke;
+        if (solid && ![clear, "none"].includes(colour)) colours.set(colour, mark);
+      }
+      return [...colours].map(([colour, mark]) =>
+        measured("mark", `${mark.getAttribute("aria-roledescription")} ${colour}`, colour, behind(chart)),
+      );
+    });
     const code = new Map();
     for (const word of document.querySelectorAll(".highlight pre span")) {
       if (word.textContent.trim()) code.set(word.className, word);
@@ -122,6 +144,6 @@ window.bookProbe = {
     const words = [...code.values()].map((word) =>
       measured("code", word.textContent.slice(0, 40), getComputedStyle(word).color, behind(word)),
     );
-    return [...charts, ...words];
+    return [...charts, ...marks, ...words];
   },
 };

@@ -1,4 +1,4 @@
-"""Opens every page of the built book once wide and once narrow, and notes all that the tests of the book ask about.
+"""Opens every page of the built book at three widths, and notes all that the tests of the book ask about.
 
 Opening a page is what costs time, so each visit looks at everything: errors, overflow, themes, contrasts of charts,
 axe's findings, weight and load metrics. Two browsers share the pages.
@@ -14,10 +14,11 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from book_reader import HTML, Reader, chromium, served
+from book_reader import HTML, Reader, chromium, one_of_each_kind, served
 
 BROWSERS = 2
 WIDE, MIDDLE, NARROW = 1280, 768, 360
+PAPER = 680  # A4 without its margins
 AXE_OPTIONS = "{resultTypes: ['violations'], iframes: false, preload: false, runOnly: %s}"
 RULES = "['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']"
 NAVIGATION = ".bd-sidebar-primary"  # the same on every page: axe looks at it on the pages of the root
@@ -43,7 +44,7 @@ class Visit:
 
 
 def visit_all(pages: list[str]) -> dict[str, Visit]:
-    """A visit of every page.
+    """A visit of every page. On a phone, axe looks at one of each kind only.
 
     Raises:
         BaseException: what stopped a browser, such as pytest's skip where there is none.
@@ -51,9 +52,10 @@ def visit_all(pages: list[str]) -> dict[str, Visit]:
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
     for page in pages:
         waiting.put(page)
+    kinds = set(one_of_each_kind(pages))
     seen: dict[str, Visit] = {}
     failures: list[BaseException] = []
-    threads = [threading.Thread(target=_work, args=(waiting, seen, failures)) for _ in range(BROWSERS)]
+    threads = [threading.Thread(target=_work, args=(waiting, kinds, seen, failures)) for _ in range(BROWSERS)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -63,15 +65,17 @@ def visit_all(pages: list[str]) -> dict[str, Visit]:
     return seen
 
 
-def _work(waiting: queue.SimpleQueue[str], seen: dict[str, Visit], failures: list[BaseException]) -> None:
+def _work(
+    waiting: queue.SimpleQueue[str], kinds: set[str], seen: dict[str, Visit], failures: list[BaseException]
+) -> None:
     try:
         with served(HTML) as origin, chromium() as browser:
-            wide, narrow = Reader(browser, origin, WIDE), Reader(browser, origin, NARROW, height=780)
-            for eyes in (wide, narrow):
+            windows = {width: Reader(browser, origin, width, height=800) for width in (WIDE, MIDDLE, NARROW)}
+            for eyes in windows.values():
                 eyes.context.add_init_script(axe_source())
             while True:
                 page = waiting.get_nowait()
-                seen[page] = visit(page, wide, narrow)
+                seen[page] = visit(page, windows, axe_on_phone=page in kinds)
     except queue.Empty:
         return
     except BaseException as failure:  # pytest.skip and pytest.fail among them
@@ -85,34 +89,34 @@ def axe_source() -> str:
     return (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 
 
-def visit(page: str, wide: Reader, narrow: Reader) -> Visit:
-    """Read one page in both windows."""
-    seen = Visit(page)
-    for eyes in (wide, narrow):
+def visit(page: str, windows: dict[int, Reader], axe_on_phone: bool) -> Visit:
+    """Read one page in all windows, light, dark and as paper shows it."""
+    seen, wide = Visit(page), windows[WIDE]
+    for width, eyes in windows.items():
         eyes.problems.clear()
-        eyes.page.emulate_media(color_scheme="light")
-        eyes.page.set_viewport_size({"width": WIDE if eyes is wide else NARROW, "height": 800})
+        eyes.page.emulate_media(color_scheme="light", media="screen")
+        eyes.resize(width)
         eyes.open(page)
-        seen.shift[eyes.page.viewport_size["width"]] = eyes.page.evaluate("bookProbe.shift()")
+        seen.shift[width] = eyes.page.evaluate("bookProbe.shift()")
     _weigh(seen, wide)
     for theme in ("light", "dark"):
-        wide.theme(theme)
-        wide.look()
+        for eyes in windows.values():
+            eyes.theme(theme)
+            eyes.look()
         seen.contrasts += [text | {"theme": theme} for text in wide.page.evaluate("bookProbe.contrasts()")]
-        seen.axe += _axe(wide, theme, navigation="/" not in page)
-        narrow.theme(theme)
-        if theme == "light":
-            seen.axe += _axe(narrow, theme, navigation=False)
-        for width in (NARROW, MIDDLE):
-            narrow.resize(width)
-            narrow.look()
+        seen.axe += axe_findings(wide, theme, navigation="/" not in page)
+        if theme == "light" and axe_on_phone:
+            seen.axe += axe_findings(windows[NARROW], theme, navigation=False)
+    windows[MIDDLE].page.emulate_media(color_scheme="light", media="print")
+    windows[MIDDLE].resize(PAPER)
+    windows[MIDDLE].look()
     for dead in wide.page.evaluate("bookProbe.deadControls()"):
         wide.report(dead)
-    seen.problems = [*wide.problems, *narrow.problems]
+    seen.problems = [problem for eyes in windows.values() for problem in eyes.problems]
     return seen
 
 
-def _axe(eyes: Reader, theme: str, navigation: bool = True) -> list[dict]:
+def axe_findings(eyes: Reader, theme: str, navigation: bool = True) -> list[dict]:
     """What axe finds; in the dark theme only colours can differ."""
     options = AXE_OPTIONS % (RULES if theme == "light" else "{type: 'rule', values: ['color-contrast']}")
     left_out = "" if navigation else NAVIGATION

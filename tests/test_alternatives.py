@@ -1,6 +1,7 @@
 """Every chart has a text and a table; both are made from what the chart draws."""
 
 import re
+import sys
 from pathlib import Path
 
 import altair as alt
@@ -207,5 +208,8 @@ def test_in_jupyterlab_charts_need_no_network(monkeypatch, capsys):
     drawn = bundle["application/vnd.vegalite.v5+json"]
     assert drawn["description"] == bundle["text/plain"] and KEY not in str(drawn)
     assert [box.data.count("<table") for box in shown] == [1]
+    with monkeypatch.context() as on_colab:
+        on_colab.setitem(sys.modules, "google.colab", None)
+        assert not in_jupyterlab()
     monkeypatch.setattr(alt, "SCHEMA_VERSION", "v6.1.0")
     assert not in_jupyterlab(), "JupyterLab 4 knows Vega-Lite up to 5"

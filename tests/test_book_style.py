@@ -131,6 +131,18 @@ def test_heads_of_tables_say_what_they_head():
     )
 
 
+def test_drawings_keep_their_room():
+    drawings = {path.name: path for path in (ROOT / "chapters" / "figures").glob("*.svg")}
+    assert len(drawings) > 3
+    for name in drawings:
+        changed = page_head.with_shapes(
+            f'<p><img alt="" src="../_images/{name}" style="width: 640px;" /></p>', drawings
+        )
+        assert re.search(r'style="aspect-ratio: [1-9]\d* / [1-9]\d*; width: 640px;" /></p>$', changed)
+    logo = '<img src="../_static/logo.svg" style="width: 3px">'
+    assert page_head.with_shapes(logo, drawings) == logo
+
+
 @pytest.mark.parametrize("columns", [["loss"], ["0", "1"]])
 @pytest.mark.parametrize("index", [["0", "1"], ["7", "a head"], ["0.1", "1.0"]])
 def test_only_rows_without_a_name_of_their_own_are_not_counted(columns, index):

@@ -87,7 +87,7 @@ def test_the_constraints_are_colabs_and_hold_what_the_course_needs():
 def test_a_local_repository_takes_the_place_of_the_one_on_the_web(tmp_path):
     settings = Settings("https://github.com/someone/heads", "main", "heads", "1.0")
     cell = from_repository(settings.setup_cell(), settings, tmp_path / "heads")
-    assert f"git+file://{tmp_path}/heads@v1.0" in cell and f"git+{settings.url}" not in cell
+    assert f"git+file://localhost{tmp_path}/heads@v1.0" in cell and f"git+{settings.url}" not in cell
     with pytest.raises(ValueError, match="holds it 0x"):
         from_repository("import heads", settings, tmp_path / "heads")
 

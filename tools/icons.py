@@ -1,7 +1,7 @@
 """Write the icons of the pages as one small style sheet, `icons.css`, out of the theme's own files.
 
 The theme draws its icons with a script that carries all two thousand of them: more than half of a page's weight.
-Here each icon that our pages show becomes a mask; tests/test_book_weight.py says which one is missing.
+Here each icon that our pages show becomes a mask; tests/test_all_pages.py says which one is missing.
 """
 
 from __future__ import annotations

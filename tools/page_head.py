@@ -4,13 +4,16 @@ A page gets no script that it has no use for: MathJax where there is no formula,
 chart, copy buttons where there is no code. What is left waits until the text is there. Search engines and chats
 that show a link get a title, a description and a picture; the page for wrong addresses finds its files from any depth.
 Heads of tables get the scope that screen readers ask for, and the counts that pandas puts before nameless rows go.
+Drawings get their shape, so that a browser keeps their room before it has them.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from html import escape
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from docutils import nodes
@@ -41,6 +44,8 @@ DATAFRAME = re.compile(r'<table [^>]*class="dataframe".*?</table>', re.S)
 CORNER = re.compile(r"(<thead>\s*<tr[^>]*>\s*)<th></th>\s*((?:<th>.*?</th>\s*)+</tr>\s*</thead>)", re.S)
 NUMBERED_ROW = re.compile(r"(<tr>\s*)<th>\d+</th>\s*")
 EMPTY_HEAD = re.compile(r"<th((?: [^>]*)?)>\s*(?:<p>\s*</p>)?\s*</th>")
+DRAWING = re.compile(r'<img [^>]*src="[^"]*_images/([^"/]+\.svg)"[^>]*style="')
+VIEW_BOX = re.compile(r'<svg [^>]*viewBox="\S+ \S+ (\S+) (\S+)"')
 SHORT = 40  # letters: a shorter paragraph describes no page
 LONG = 200
 
@@ -69,7 +74,8 @@ def set_address(app: Sphinx, config: Config) -> None:
 
 def fill_head(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
     """Drop what the page does not need, and add what describes it."""
-    body = context["body"] = with_scopes(without_row_numbers(context.get("body", "")))
+    drawings = {name: Path(app.srcdir, path) for path, name in app.builder.images.items()}
+    body = context["body"] = with_shapes(with_scopes(without_row_numbers(context.get("body", ""))), drawings)
     at_once = AT_ONCE + CHART_CODE * ("vegaEmbed" in body)
     scripts = [script for script in context["script_files"] if _needed(script, body)]
     if page != "search":  # whose scripts call one another while it is read
@@ -123,6 +129,16 @@ def with_scopes(body: str) -> str:
         return re.sub(r"<th(?=[ >])(?![^>]*\bscope=)", f'<th scope="{scope}"', text)
 
     return TABLE_PART.sub(scoped, body)
+
+
+def with_shapes(body: str, drawings: Mapping[str, Path]) -> str:
+    """HTML whose drawings, files by name, say how wide they are to their height."""
+
+    def shaped(image: re.Match) -> str:
+        width, height = VIEW_BOX.search(drawings[image[1]].read_text(encoding="utf-8")).groups()
+        return f"{image[0]}aspect-ratio: {width} / {height}; "
+
+    return DRAWING.sub(shaped, body)
 
 
 def _needed(file: object, body: str) -> bool:

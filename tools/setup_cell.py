@@ -47,7 +47,8 @@ def from_repository(cell: str, settings: Settings, repository: Path) -> str:
     address = f"git+{settings.url}@v{settings.version}"
     if cell.count(address) != 1:
         raise ValueError(f"the set-up cell must hold the address {address} once, and holds it {cell.count(address)}x")
-    return cell.replace(address, f"git+{repository.resolve().as_uri()}@v{settings.version}")
+    place = repository.resolve().as_uri().replace("file://", "file://localhost")  # pip 23 wants a host
+    return cell.replace(address, f"git+{place}@v{settings.version}")
 
 
 def measure_setup(root: Path, kernel: str, repository: Path, folder: Path) -> dict:

@@ -6,8 +6,9 @@
   const folder = document.currentScript.src.replace(/[^/]*$/, "");
   const NARROW = 500; // px: below this, legends go under the plot
   const LEAST = 120; // px: a plot is not made narrower than this, its column scrolls instead
-  const ATTEMPTS = 3; // a legend or an axis may still be too wide when the plot has become narrower
-  const LETTER = 7.8; // px: a letter of a title, on average, with room for the axis beside the plot
+  const ATTEMPTS = 5; // a legend or an axis may still be too wide when the plot has become narrower
+  const TITLE = "bold 13px sans-serif"; // Vega's
+  const BESIDE = 30; // px: room that a line of a title leaves for the axis beside the plot
   const PARTS = ["hconcat", "vconcat", "concat", "layer"];
 
   let loading = null;
@@ -72,12 +73,14 @@
   };
 
   // Vega cuts a title that is longer than its drawing, and draws an axis title past its axis: break them into lines.
+  const pen = document.createElement("canvas").getContext("2d");
+  pen.font = TITLE;
   const inLines = (text, column) => {
-    const most = Math.max(10, Math.floor(column / LETTER));
-    if (typeof text !== "string" || text.length <= most) return text;
+    const fits = (line) => pen.measureText(line).width <= Math.max(LEAST, column) - BESIDE;
+    if (typeof text !== "string" || fits(text)) return text;
     return text.split(" ").reduce((lines, word) => {
       const last = lines[lines.length - 1];
-      if (last && last.length + 1 + word.length <= most) return [...lines.slice(0, -1), `${last} ${word}`];
+      if (last && fits(`${last} ${word}`)) return [...lines.slice(0, -1), `${last} ${word}`];
       return [...lines, word];
     }, []);
   };
@@ -96,8 +99,9 @@
   };
 
   const dressed = (spec, column) => {
-    const legend = column < NARROW ? { legend: { orient: "bottom", columns: 2 } } : {};
-    const config = merged(merged(merged(markDefaults, legend), spec.config ?? {}), pageColours);
+    const below = { orient: "bottom", columns: 2, layout: { bottom: { direction: "vertical" } } };
+    const narrow = column < NARROW ? { legend: below, title: { frame: "bounds" } } : {};
+    const config = merged(merged(merged(markDefaults, narrow), spec.config ?? {}), pageColours);
     const described = { description: `Chart: ${titleOf(spec)}`, ...titled(spec, column) };
     return { ...repainted(described, shown()), config, background: "transparent" };
   };
@@ -125,9 +129,10 @@
     const { encoding } = spec;
     if (encoding?.column || encoding?.facet) return { ...spec, encoding: wrapped(encoding, spec.width, column) };
     if (spec.facet?.column) return { ...spec, facet: spec.facet.column, columns: 1 };
-    if (spec.vconcat) return { ...spec, vconcat: spec.vconcat.map((plot) => narrower(plot, drawn - column)) };
     const legend = { ...spec.config.legend, columns: 1 }; // its entries may be what is too wide
-    return { ...narrower(spec, drawn - column), config: again ? { ...spec.config, legend } : spec.config };
+    const config = again ? { ...spec.config, legend } : spec.config;
+    if (spec.vconcat) return { ...spec, vconcat: spec.vconcat.map((plot) => narrower(plot, drawn - column)), config };
+    return { ...narrower(spec, drawn - column), config };
   };
 
   const drawnWidth = (host) => host.querySelector("svg.marks")?.getBoundingClientRect().width ?? 0;

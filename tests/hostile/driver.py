@@ -6,6 +6,7 @@ that an attack that reaches the grader reaches neither pytest nor anything else 
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
@@ -101,7 +102,9 @@ def _name(pid: int) -> str:
 
 
 def megabytes() -> float:
-    """Resident memory of this process now."""
+    """Resident memory of this process now, without what the allocator keeps after a bomb and will use again."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 

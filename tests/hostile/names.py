@@ -22,9 +22,15 @@ def named(name: str, why: str, file: str) -> Entry:
     return Entry(f"name_{name}", why, write, SEEN, file=file)
 
 
-def odd(name: str, why: str, make: Callable[[Path, Scene], None], n_rows: int | None = None) -> Entry:
+def odd(
+    name: str,
+    why: str,
+    make: Callable[[Path, Scene], None],
+    n_rows: int | None = None,
+    states: frozenset[str] = ANY,
+) -> Entry:
     """Something that is no ordinary file."""
-    return Entry(f"odd_{name}", why, make, ANY, row=True, n_rows=n_rows)
+    return Entry(f"odd_{name}", why, make, states, row=True, n_rows=n_rows)
 
 
 def _link(target: str) -> Callable[[Path, Scene], None]:
@@ -92,9 +98,9 @@ ENTRIES = [
     odd("link_stdin", "a link to the grader's input", _link("/dev/stdin")),
     odd("link_folder", "a link to the root of all folders", _link("/")),
     Entry("odd_circle", "a folder that is itself", _link("."), ANY, file="circle", row=True, n_rows=None),
-    Entry("odd_upwards", "a folder that is the one above", _link(".."), ANY, file="upwards", row=True, n_rows=0),
+    Entry("odd_upwards", "a folder that is the one above", _link(".."), ANY, file="upwards", row=True),
     odd("fifo", "a pipe that nobody writes to", lambda path, scene: os.mkfifo(path)),
     odd("socket", "a socket", _socket),
     odd("folder", "a folder named like a notebook", _folder),
-    odd("unreadable", "a file without rights", _unreadable),
+    odd("unreadable", "a file without rights, which root can read", _unreadable, states=ANY | {"partial"}),
 ]

@@ -113,8 +113,8 @@ ENTRIES = [
         "takes descriptors and memory from its parent by prlimit",
         """
         import os, resource
-        resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE, (8, 8))
-        return True
+        parent = os.getppid()  # 0 in a namespace of its own, where prlimit would take it for this process
+        return parent > 0 and resource.prlimit(parent, resource.RLIMIT_NOFILE, (8, 8)) is not None
         """,
         wild=True,
         needs=SHUT,
