@@ -49,20 +49,6 @@ def all_pages() -> list[str]:
     return sorted(path.relative_to(HTML).as_posix() for path in HTML.rglob("*.html") if "_static" not in path.parts)
 
 
-def one_of_each_kind(pages: list[str]) -> list[str]:
-    """The pages of the root, and of each folder the first, the one with most charts, and the last."""
-    chosen = {page for page in pages if "/" not in page}
-    for folder in {page.rpartition("/")[0] for page in pages} - {""}:
-        inside = [page for page in pages if page.startswith(f"{folder}/")]
-        chosen |= {inside[0], max(inside, key=charts_in), inside[-1]}
-    return sorted(chosen)
-
-
-def charts_in(page: str) -> int:
-    """How many charts a page has."""
-    return (HTML / page).read_text(encoding="utf-8").count("altair-viz-")
-
-
 @contextmanager
 def chromium() -> Iterator[object]:
     """A headless Chromium of this machine."""

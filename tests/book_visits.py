@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from book_reader import HTML, Reader, chromium, one_of_each_kind, served
+from book_reader import HTML, Reader, chromium, served
 
 BROWSERS = 2
 WIDE, MIDDLE, NARROW = 1280, 768, 360
@@ -44,7 +44,7 @@ class Visit:
 
 
 def visit_all(pages: list[str]) -> dict[str, Visit]:
-    """A visit of every page. On a phone, axe looks at one of each kind only.
+    """A visit of every page.
 
     Raises:
         BaseException: what stopped a browser, such as pytest's skip where there is none.
@@ -52,10 +52,9 @@ def visit_all(pages: list[str]) -> dict[str, Visit]:
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
     for page in pages:
         waiting.put(page)
-    kinds = set(one_of_each_kind(pages))
     seen: dict[str, Visit] = {}
     failures: list[BaseException] = []
-    threads = [threading.Thread(target=_work, args=(waiting, kinds, seen, failures)) for _ in range(BROWSERS)]
+    threads = [threading.Thread(target=_work, args=(waiting, seen, failures)) for _ in range(BROWSERS)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -65,9 +64,7 @@ def visit_all(pages: list[str]) -> dict[str, Visit]:
     return seen
 
 
-def _work(
-    waiting: queue.SimpleQueue[str], kinds: set[str], seen: dict[str, Visit], failures: list[BaseException]
-) -> None:
+def _work(waiting: queue.SimpleQueue[str], seen: dict[str, Visit], failures: list[BaseException]) -> None:
     try:
         with served(HTML) as origin, chromium() as browser:
             windows = {width: Reader(browser, origin, width, height=800) for width in (WIDE, MIDDLE, NARROW)}
@@ -75,7 +72,7 @@ def _work(
                 eyes.context.add_init_script(axe_source())
             while True:
                 page = waiting.get_nowait()
-                seen[page] = visit(page, windows, axe_on_phone=page in kinds)
+                seen[page] = visit(page, windows)
     except queue.Empty:
         return
     except BaseException as failure:  # pytest.skip and pytest.fail among them
@@ -89,7 +86,7 @@ def axe_source() -> str:
     return (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 
 
-def visit(page: str, windows: dict[int, Reader], axe_on_phone: bool) -> Visit:
+def visit(page: str, windows: dict[int, Reader]) -> Visit:
     """Read one page in all windows, light, dark and as paper shows it."""
     seen, wide = Visit(page), windows[WIDE]
     for width, eyes in windows.items():
@@ -105,7 +102,7 @@ def visit(page: str, windows: dict[int, Reader], axe_on_phone: bool) -> Visit:
             eyes.look()
         seen.contrasts += [text | {"theme": theme} for text in wide.page.evaluate("bookProbe.contrasts()")]
         seen.axe += axe_findings(wide, theme, navigation="/" not in page)
-        if theme == "light" and axe_on_phone:
+        if theme == "light":
             seen.axe += axe_findings(windows[NARROW], theme, navigation=False)
     windows[MIDDLE].page.emulate_media(color_scheme="light", media="print")
     windows[MIDDLE].resize(PAPER)
