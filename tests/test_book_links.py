@@ -140,7 +140,7 @@ def test_external_links_are_listed(trees):
     assert not [url for url in found if urlsplit(url).scheme not in ("https", "http", "")]
 
 
-def test_every_notebook_page_opens_its_own_notebook_on_colab(pages):
+def test_every_notebook_page_opens_its_own_notebook_on_colab(pages, trees):
     """The Colab button names a notebook that is in the repository, the page's own."""
     config = (ROOT / "_config.yml").read_text(encoding="utf-8")
     slug = re.search(r"^  url: https://github\.com/(\S+)$", config, re.M)[1]
@@ -149,6 +149,6 @@ def test_every_notebook_page_opens_its_own_notebook_on_colab(pages):
     assert notebooks, "the book has no notebook page"
     for path in notebooks:
         own = path.removesuffix(".html") + ".ipynb"
-        links = {tag["href"] for tag in soup(path).select('a[href*="colab.research.google.com"]')}
+        links = {tag["href"] for tag in trees[path].select('a[href*="colab.research.google.com"]')}
         assert links == {f"https://colab.research.google.com/github/{slug}/blob/{branch}/{own}"}, path
         assert (ROOT / own).is_file(), f"{path}: its button opens {own}, which is not in the repository"

@@ -15,10 +15,10 @@ from grader_class import solved
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from course_lib.grader import slicing
+from course_lib.grader import magics, slicing
 from course_lib.grader.given import cell_ids, chapter_of, known_exercises, specification
 from course_lib.grader.magics import without_magics
-from course_lib.grader.reading import MAX_BYTES, InvalidNotebook, parse
+from course_lib.grader.reading import MAX_BYTES, InvalidNotebook, parse, parse_strictly
 from course_lib.grader.slicing import shown
 from course_lib.grader.submission import answers_of, read_answers, read_notebook
 from course_lib.grading import load
@@ -345,6 +345,15 @@ def test_magics_are_left_out_and_listed(code, left, skipped):
     found = without_magics(code)
     assert (found.text, found.skipped) == (left, skipped)
     assert found.tree is not None
+
+
+def test_a_large_cell_with_magics_all_over_is_parsed_a_few_times_only(monkeypatch):
+    parsed = []
+    monkeypatch.setattr(magics, "parse_strictly", lambda text: parsed.append(len(text)) or parse_strictly(text))
+    code = "\n".join(["x = 1\n" * 2_500 + "!ls ("] * 30)
+    found = without_magics(code)
+    assert found.tree is not None and found.skipped == ("!ls (",) * 30
+    assert sum(parsed) <= magics.MAX_PARSED + 2 * len(code)
 
 
 def test_deep_and_wide_code_ends_in_a_sentence_and_soon():

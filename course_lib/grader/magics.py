@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from course_lib.grader.reading import parse_strictly
 
 MAX_TRIES = 20
+MAX_PARSED = 2_000_000  # characters, in all tries; a third of a second for each 500,000
 _LINE = re.compile(r"[%!?].*|[\w., ()\[\]*'\"]+\?{1,2}|[\w, ]+=\s*[%!].*")
 _CELL = re.compile(r"^%%(\w*)")
 _RUNS_PYTHON = {"time", "timeit", "capture", "prun", "memit", "mprun", "px", "debug", "heat", "python", "python3"}
@@ -41,12 +42,13 @@ def without_magics(code: str) -> Code:
         return Code("", ast.Module(body=[], type_ignores=[]), skipped=tuple(skipped))
     if magic:
         lines[first] = ""
-    for attempt in range(MAX_TRIES + 1):
+    tries = max(2, min(MAX_TRIES, MAX_PARSED // (len(code) or 1)))  # fewer for a cell that is large
+    for attempt in range(tries + 1):
         try:
             return Code("\n".join(lines), parse_strictly("\n".join(lines)), skipped=tuple(skipped))
         except SyntaxError as error:
             problem = error
-        left_out = _leave_out(lines, problem.lineno, everywhere=attempt == MAX_TRIES - 1)
+        left_out = _leave_out(lines, problem.lineno, everywhere=attempt == tries - 1)
         if not left_out:
             break
         skipped += left_out

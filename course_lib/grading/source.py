@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -60,15 +61,16 @@ def read_cell(body: list[str], start: int) -> CodeCell:
     return CodeCell(frozenset(tags - {""}), "\n".join(body[n_options:]), start + n_options)
 
 
-def exercise_ids(text: str) -> list[str]:
+@lru_cache(maxsize=64)  # every check asks; by the text, so that a source which changes is read again
+def exercise_ids(text: str) -> tuple[str, ...]:
     """The ids that the spec cells of a source register, read without running anything."""
     specs = (trees.parse(cell.code) for cell in code_cells(text) if "spec" in cell.tags)
-    calls = (node for tree in specs for node in ast.walk(tree) if isinstance(node, ast.Call))
-    return [
+    calls = (node for tree in specs for node in trees.nodes(tree) if isinstance(node, ast.Call))
+    return tuple(
         call.args[0].value
         for call in calls
         if isinstance(call.func, ast.Name) and call.func.id == "exercise" and isinstance(call.args[0], ast.Constant)
-    ]
+    )
 
 
 def run_definitions(path: Path) -> dict[str, Any]:
