@@ -28,11 +28,14 @@ def explain_cases(judged: Judged) -> str:
 
 
 def _reason(judged: Judged) -> str:
-    """What tells the passing cases from the others, where exactly one thing does; else a guess at a fixed size."""
-    limits = list(_limits(judged))
-    if len(limits) == 1 and len(judged) > 2:
+    """What tells the passing cases from the others, where exactly one thing does; else a guess at a fixed size.
+
+    A single case differs from the others in something by chance, so that counts only where its number is 1.
+    """
+    limits, passed = list(_limits(judged)), [passed for _, passed in judged]
+    by_chance = min(passed.count(True), passed.count(False)) < 2
+    if len(limits) == 1 and len(judged) > 2 and (not by_chance or " is 1, not " in limits[0] or " is 1." in limits[0]):
         return limits[0]
-    passed = [passed for _, passed in judged]
     sizes = [{tuple(_quantities(case)) for case, passed in judged if passed is side} for side in (True, False)]
     if passed == sorted(passed, reverse=True) and not sizes[0] & sizes[1]:  # the first ones, which a learner tries
         return "Is a size or a number of the first written into your code, where it should be read from the input?"
@@ -64,7 +67,7 @@ def _quantities(case: Case) -> Iterator[tuple[str, float | int]]:
     for name, value in case.inputs.items():
         if isinstance(value, Tensor):
             yield from ((f"axis {axis} of `{name}`", size) for axis, size in enumerate(value.shape))
-        elif type(value) in (int, float):
+        elif type(value) is int:
             yield f"`{name}`", value
         elif isinstance(value, list | tuple | str):
             yield f"the length of `{name}`", len(value)

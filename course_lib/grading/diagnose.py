@@ -22,15 +22,20 @@ Call = Callable[[Any, Case], Any]  # how one of our own functions is called on a
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A sentence for the learner; `name` is the mutant's, or "general"."""
+    """A sentence for the learner; `name` is the mutant's, or "general".
+
+    Attributes:
+        names_a_change: False where the sentence says only where the answer is wrong, and not what to change.
+    """
 
     name: str
     sentence: str
+    names_a_change: bool = True
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One failing case: the returned value as it came, and the two tensors that were compared, where there are any."""
+    """One case: the returned value as it came, and the two tensors that were compared, where there are any."""
 
     case: Case
     got: Any
@@ -55,19 +60,24 @@ def measured(exercise: Exercise, result: Any, case: Case, fingerprint: bool = Fa
         return function(result, given)
 
 
-def diagnose(exercise: Exercise, differences: Sequence[Difference], call: Call = trusted_call) -> Diagnosis | None:
+def diagnose(
+    exercise: Exercise, differences: Sequence[Difference], passed: Sequence[Case] = (), call: Call = trusted_call
+) -> Diagnosis | None:
     """The explanation that holds in every failing case, or None.
 
     Args:
         exercise: its mutants are tried first, in their order.
         differences: the failing cases, at least one.
+        passed: the cases in which the answer is right. So must be the mutant that explains the others.
         call: `trusted_call`, or one that remembers results, for who diagnoses many answers.
     """
     for mutant in exercise.mutants:
-        if all(_equals(exercise, mutant, difference, call) for difference in differences):
+        if all(_equals(exercise, mutant, difference, call) for difference in differences) and all(
+            _is_right(exercise, mutant, case, call) for case in passed
+        ):
             return Diagnosis(mutant.name, mutant.sentence)
     sentence = _general(exercise, differences, call)
-    return Diagnosis(GENERAL, sentence) if sentence else None
+    return Diagnosis(GENERAL, sentence, not properties.is_emptiness(sentence)) if sentence else None
 
 
 def add_cases(found: Diagnosis | None, judged: Sequence[tuple[Case, bool]]) -> Diagnosis | None:
@@ -82,7 +92,7 @@ def add_cases(found: Diagnosis | None, judged: Sequence[tuple[Case, bool]]) -> D
     sentence = explain_cases(judged)
     if not sentence:
         return found
-    return Diagnosis(GENERAL, f"{sentence} {found.sentence}" if found else sentence)
+    return Diagnosis(GENERAL, f"{sentence} {found.sentence}" if found else sentence, names_a_change=False)
 
 
 def _equals(exercise: Exercise, mutant: Mutant, difference: Difference, call: Call) -> bool:
@@ -94,6 +104,18 @@ def _equals(exercise: Exercise, mutant: Mutant, difference: Difference, call: Ca
         sides = (result, values.trusted(result, difference.got))
         seen = [measured(exercise, side, difference.case, fingerprint=True) for side in sides]
     except Exception:  # a mutant may not fit every case, and need not
+        return False
+    return compare.compare(*seen, exercise.tolerance).equal
+
+
+def _is_right(exercise: Exercise, mutant: Mutant, case: Case, call: Call) -> bool:
+    """True when the mutant passes this case."""
+    try:
+        wanted, result = call(exercise.reference, case), call(mutant.function, case)
+        if values.mismatch(wanted, result):
+            return False
+        seen = [measured(exercise, side, case) for side in (wanted, result)]
+    except Exception:  # as above
         return False
     return compare.compare(*seen, exercise.tolerance).equal
 
@@ -114,6 +136,8 @@ def _general(exercise: Exercise, differences: Sequence[Difference], call: Call) 
 
 
 def _explain(evidence: Evidence) -> str:
+    if evidence.fits(lambda expected: expected):
+        return "The numbers are right, only their dtype is not."
     finders = (
         transforms.find_logarithm,
         properties.find_emptiness,

@@ -134,7 +134,8 @@ def conclude(
     """
     state = _state(trials)
     differing = [_difference(trial) for trial in trials if trial.differs]
-    diagnosis = diagnose(exercise, differing, call) if state == WRONG and differing else None
+    passed = [trial.case for trial in trials if trial.passed]
+    diagnosis = diagnose(exercise, differing, passed, call) if state == WRONG and differing else None
     if state == ERROR or (state == WRONG and differing):
         diagnosis = add_cases(diagnosis, [(trial.case, trial.passed) for trial in trials])
     return Verdict(exercise, state, seed, trials, diagnosis, n_cases=n_cases)

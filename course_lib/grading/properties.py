@@ -11,7 +11,7 @@ from course_lib.grading.evidence import Evidence
 
 _ROUNDING = 1e-3
 _NAN = (
-    "Your result has NaN in it: 0 divided by 0, the logarithm of a negative number, "
+    "Your result has NaN in it: 0 divided by 0, the mean of an empty selection, the logarithm of a negative number, "
     "or a softmax over a row of which every entry is -inf."
 )
 _ZERO = "Every number of yours is 0: what should be filled in never was, or a mask removes everything."

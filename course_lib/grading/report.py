@@ -171,7 +171,7 @@ def _numbers(verdict: Verdict, trial: Trial) -> str:
     if expected.numel() == 1:
         return f"Expected {wanted}, yours {came}."
     counted = (
-        f"{comparison.n_bad} of {expected.numel()} entries are wrong. "
+        f"{comparison.n_bad} of {expected.numel()} entries {'is' if comparison.n_bad == 1 else 'are'} wrong. "
         f"The first is {index_in_words(comparison.first_bad, axes)}: expected {wanted}, yours {came}."
     )
     labels = not (expected.is_floating_point() or expected.is_complex())
@@ -187,7 +187,7 @@ def _at(tensor: Any, index: tuple[int, ...]) -> str:
 
 
 def _draw(verdict: Verdict, trial: Trial) -> str:
-    if trial.compared is None or any(side.is_complex() for side in trial.compared):
+    if trial.compared is None or trial.compared[0].ndim == 0 or any(side.is_complex() for side in trial.compared):
         return ""
     bad = trial.comparison.bad if trial.comparison else None
     return picture(*trial.compared, bad=bad, axes=verdict.exercise.axes) if trial.differs else ""
@@ -206,6 +206,7 @@ def _next_step(verdict: Verdict, trial: Trial | None) -> str:
     keep = "`report = check(...)` keeps the inputs of this case in `report.inputs`"
     if trial.failure:
         return f"Print what goes into that line, shapes first; {keep}."
-    if verdict.diagnosis or (trial.notes and not trial.differs):
+    names_it = verdict.diagnosis and verdict.diagnosis.names_a_change
+    if names_it or (trial.notes and not trial.differs):
         return "Change that one thing, then run both cells again."
     return f"Try the case by hand: {keep}. Or ask for {ask}."

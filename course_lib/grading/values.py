@@ -153,8 +153,12 @@ def _tensor_mismatch(expected: Tensor, got: Any, name: str) -> str:
     if got.shape != expected.shape:
         return f"{name} has shape {list(got.shape)}; wanted is {list(expected.shape)}.{_compare_shapes(expected, got)}"
     if _kind(got) != _kind(expected):
-        return f"{name} has dtype {_dtype_name(got.dtype)}; wanted is {_dtype_name(expected.dtype)}."
+        convert = _CONVERT.get(_kind(expected), "")
+        return f"{name} has dtype {_dtype_name(got.dtype)}; wanted is {_dtype_name(expected.dtype)}.{convert}"
     return ""
+
+
+_CONVERT = {"integer": " `.long()` makes whole numbers.", "float": " `.float()` makes float32.", "bool": " `.bool()`."}
 
 
 def _compare_shapes(expected: Tensor, got: Tensor) -> str:
@@ -174,12 +178,19 @@ def _module_mismatch(expected: nn.Module, got: Any, name: str) -> str:
     if not isinstance(got, nn.Module):
         return f"{name} is {describe(got)}; wanted is {describe(expected)}.{_forgotten(got)}"
     if getattr(got, "config", None) != getattr(expected, "config", None):
-        return f"{name} has another configuration: {getattr(got, 'config', None)}; wanted is {expected.config}."
+        return f"{name} has another configuration: {_config_difference(expected.config, getattr(got, 'config', None))}."
     wanted, given = expected.state_dict(), got.state_dict()
     if wanted.keys() != given.keys():
         return f"{name} has other parameters than wanted: {sorted(wanted.keys() ^ given.keys())}."
     found = (_tensor_mismatch(wanted[key], given[key], f"{key} of your model") for key in wanted)
     return next((sentence for sentence in found if sentence), "")
+
+
+def _config_difference(expected: Any, got: Any) -> str:
+    if type(got) is not type(expected):
+        return f"{got}; wanted is {expected}"
+    wanted, given = vars(expected), vars(got)
+    return ", ".join(f"{key} is {given[key]}; wanted is {wanted[key]}" for key in wanted if given[key] != wanted[key])
 
 
 def _forgotten(got: Any) -> str:
@@ -210,11 +221,18 @@ def _how_to_get_a_number(got: Any) -> str:
 
 
 def trusted(expected: Any, got: Any) -> Any:
-    """`got`, which has the kind of `expected`, rebuilt from plain CPU tensors; a model becomes one of our own class."""
+    """`got`, which has the kind of `expected`, rebuilt from plain CPU tensors of its precision.
+
+    A model becomes one of our own class.
+    """
     if isinstance(expected, nn.Module):
         model = copy.deepcopy(expected)
         model.load_state_dict({key: value.detach().cpu() for key, value in got.state_dict().items()})
         return model
     if isinstance(expected, tuple):
         return tuple(trusted(*pair) for pair in zip(expected, got, strict=True))
-    return got.detach().cpu() if isinstance(got, Tensor) else got
+    if not isinstance(got, Tensor):
+        return got
+    got = got.detach().cpu()
+    both_float = isinstance(expected, Tensor) and expected.is_floating_point() and got.is_floating_point()
+    return got.to(expected.dtype) if both_float else got  # a measure multiplies it with others of that precision
