@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -301,6 +302,93 @@ def test_a_measure_that_fails_on_a_result_of_the_right_kind_is_wrong():
     outcome = Outcome(task.wanted[0].value + 1)
     found = verdicts.entry_of(broken, Reply("ok", ((outcome, outcome),)))
     assert found["state"] == "wrong" and "could not use your result" in found["message"]
+
+
+# --- a second try with more of the notebook -----------------------------------------------------------------------
+
+OFFSET = SCORE.replace("offset=-1", "offset={}").format
+BY_A_CALL = {
+    "filled by a function": ("def fill(d):\n    d['k'] = -1\nCFG = {}", "fill(CFG)", OFFSET("CFG['k']")),
+    "in an argument": ("import heapq\nH = []\nheapq.heappush(H, -1)", OFFSET("H[0]")),
+    "of torch": ("import torch\nW = torch.ones(1)\ntorch.nn.init.constant_(W, -1)", OFFSET("int(W)")),
+    "out": ("import torch\nW = torch.ones(1)\nx = torch.add(W, -2, out=W)", OFFSET("int(W)")),
+    "assigned": ("OFF = []\n_ = OFF.append(-1)", OFFSET("OFF[0]")),
+    "comprehension": ("OFF = []\n[OFF.append(k) for k in (-1,)]", OFFSET("OFF[0]")),
+    "loop": ("def add(o, k):\n    o.append(k)\nOFF = []\nfor k in (-1, 2):\n    add(OFF, k)", OFFSET("OFF[0]")),
+    "registered": ("T = {}\ndef register(f):\n    T[f.__name__] = f\n    return f",
+                   "@register\ndef k():\n    return -1",
+                   OFFSET("T['k']()")),
+    "single dispatch": ("import torch\nfrom functools import singledispatch\n@singledispatch\n"
+                        "def previous_token_score(pattern):\n    raise TypeError",
+                        "@previous_token_score.register\n" + SCORE.replace("previous_token_score", "_")
+                        .replace("(pattern)", "(pattern: torch.Tensor)"), 'check("3.1", previous_token_score)'),
+    "subclass": ("class Base:\n    k = {}\n    def __init_subclass__(cls):\n        Base.k[cls.__name__] = cls",
+                 "class Prev(Base):\n    k = -1", OFFSET("Base.k['Prev'].k")),
+    "global": ("def init():\n    global SHIFT\n    SHIFT = -1\ninit()", OFFSET("SHIFT")),
+    "globals": ("globals()['SHIFT'] = -1", OFFSET("SHIFT")),
+    "exec": ("exec('SHIFT = -1')", OFFSET("SHIFT")),
+    "exec elsewhere": ("ns = {}\nexec('SHIFT = -1', ns)", OFFSET("ns['SHIFT']")),
+    "on a module": ("import math\nmath.shift = -1", OFFSET("__import__('math').shift")),
+    "on a class": ("import torch\ndef prev(self):\n    return self.diagonal(-1, -2, -1)\ntorch.Tensor.prev = prev",
+                   "def previous_token_score(pattern):\n    return pattern.prev().mean((0, -1))"),
+    "environment": ("import os\nos.environ['SHIFT_OF_A_TEST'] = '-1'", OFFSET("int(os.environ['SHIFT_OF_A_TEST'])")),
+    "star import of nothing": ("from my_utils_that_are_not_there import *", SCORE),
+    "import of nothing": ("import math, not_there_at_all", OFFSET("-int(math.exp(0))")),
+    "failing call beside it": ("OFF = []\nshow_it(OFF)\n_ = OFF.append(-1)", "draw(OFF)", OFFSET("OFF[0]")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("cells", BY_A_CALL.values(), ids=BY_A_CALL)
+def test_an_answer_that_stands_on_a_call_is_right_at_the_second_try(cells, monkeypatch):
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    server = LocalServer()
+    assert graded(notebook(*cells), server=server)["state"] == "ok"
+    assert len(server.jobs) == 2
+    for place, name in ((torch.Tensor, "prev"), (math, "shift")):
+        if hasattr(place, name):
+            delattr(place, name)
+
+
+def test_a_right_answer_is_run_once_without_what_may_change_it():
+    server = LocalServer()
+    cells = ("TABLE = [-1]", "spoil(TABLE)\n1 / 0", OFFSET("TABLE[0]"), "train(TABLE, previous_token_score)")
+    assert graded(notebook(*cells), server=server)["state"] == "ok"
+    assert len(server.jobs) == 1 and "spoil" not in "".join(server.jobs[0].cells)
+
+
+def test_a_wrong_answer_is_run_again_only_if_more_may_belong_to_it():
+    wrong, shows = (
+        OFFSET("TABLE[0]"),
+        'check("3.1", TABLE)\nprint(TABLE)\nassert len(TABLE)\nplt.plot(TABLE)\nfill(OTHER)',
+    )
+    once, twice = LocalServer(), LocalServer()
+    first = graded(notebook("TABLE = [1]\nOTHER = []", shows, wrong), server=once)
+    second = graded(notebook("TABLE = [1]", "id(TABLE)\nraise SystemExit", wrong), server=twice)
+    assert (len(once.jobs), len(twice.jobs)) == (1, 2)
+    assert first["exercises"] == second["exercises"]
+    assert first["exercises"][0]["state"] == "wrong"
+
+
+def test_what_failed_first_is_what_the_row_tells():
+    (one,) = graded(notebook("from my_utils_that_are_not_there import *", OFFSET("MISSING")))["exercises"]
+    assert one["state"] == "error" and "my_utils_that_are_not_there" in one["message"]
+
+
+@pytest.mark.parametrize("code", ["BIG = 0x" + "f" * 9000, "DEEP = " + "-" * 900 + "1", "x = 1\n" * 60_000])
+def test_code_that_cannot_be_written_out_gets_no_second_try(code):
+    (one,) = graded(notebook("T = [1]", code, "f(T, BIG, DEEP)", OFFSET("T[BIG if 0 else 0] + (DEEP if 0 else 0)")))[
+        "exercises"
+    ]
+    assert one["state"] in ("wrong", "error")
+
+
+def test_a_worker_that_cannot_be_had_for_the_second_try_is_the_grader_s_fault():
+    class Once(LocalServer):
+        def run(self, job):
+            return super().run(job) if "try:" not in job.cells[-1] else Reply("grader_error", (), "no worker")
+
+    row = graded(notebook("T = [1]\nf(T)", OFFSET("T[0]")), server=Once())
+    assert (row["state"], row["score"]) == ("grader_error", None)
 
 
 # --- a class ----------------------------------------------------------------------------------------------------

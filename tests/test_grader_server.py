@@ -45,6 +45,12 @@ def body(text: str) -> str:
     return "def answer(x, n):\n" + "".join(f"    {line}\n" for line in text.splitlines())
 
 
+def test_a_cell_that_awaits_is_waited_for(grader):
+    code = "import asyncio\nasync def load():\n    await asyncio.sleep(0)\n    return 3\nSIZE = await load()\n"
+    reply = grader.run(job(code + body("return n + SIZE")))
+    assert (reply.state, reply.outcomes[0][0].value) == ("ok", 5)
+
+
 def children(pid: int) -> set[int]:
     """All processes below one, as the kernel has them now."""
     found, parents = {pid}, {}

@@ -347,6 +347,24 @@ def test_magics_are_left_out_and_listed(code, left, skipped):
     assert found.tree is not None
 
 
+@pytest.mark.parametrize(
+    ("magic", "listed"),
+    [
+        ("!pip install -q \\\n    einops \\\n    jaxtyping", "!pip install -q einops jaxtyping"),
+        ("%pip install --quiet \\\n  einops", "%pip install --quiet einops"),
+        ("%config InlineBackend.figure_formats = [\\\n   'svg']", "%config InlineBackend.figure_formats = [ 'svg']"),
+        ("x = !ls \\\n  /tmp", "x = !ls /tmp"),
+        ("!ls \\", "!ls"),
+    ],
+)
+def test_a_magic_goes_on_in_the_next_line(magic, listed):
+    found = without_magics(f"if True:\n    {magic}\n\n{SCORE}" if magic[-1] != "\\" else f"{SCORE}{magic}")
+    assert found.skipped == (listed,)
+    assert found.tree is not None and found.text.count("pass") == 1
+    assert found.text.count("\n") == SCORE.count("\n") + (magic.count("\n") + 3 if magic[-1] != "\\" else 0)
+    assert passes(notebook(f"{magic}\n\n{SCORE}" if magic[-1] != "\\" else f"{SCORE}{magic}"))
+
+
 def test_a_large_cell_with_magics_all_over_is_parsed_a_few_times_only(monkeypatch):
     parsed = []
     monkeypatch.setattr(magics, "parse_strictly", lambda text: parsed.append(len(text)) or parse_strictly(text))

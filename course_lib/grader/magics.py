@@ -58,12 +58,21 @@ def without_magics(code: str) -> Code:
 def _leave_out(lines: list[str], number: int | None, everywhere: bool) -> list[str]:
     """Put `pass` for the magic in the line that Python stumbled over, or for all; returns what was there."""
     places = range(len(lines)) if everywhere else [(number or 0) - 1]
-    found = {
-        place: lines[place] for place in places if 0 <= place < len(lines) if _LINE.fullmatch(lines[place].strip())
-    }
-    for place, line in found.items():
-        lines[place] = line[: len(line) - len(line.lstrip())] + "pass"
-    return [line.strip() for line in found.values()]
+    found = []
+    for place in places:
+        if 0 <= place < len(lines) and _LINE.fullmatch(lines[place].strip()):
+            found.append(_take_out(lines, place))
+    return found
+
+
+def _take_out(lines: list[str], place: int) -> str:
+    """Put `pass` for the magic in a line, and nothing for the lines that go on with it; returns what was there."""
+    end = place + 1
+    while lines[end - 1].endswith("\\") and end < len(lines):
+        end += 1
+    taken, indent = lines[place:end], len(lines[place]) - len(lines[place].lstrip())
+    lines[place:end] = [lines[place][:indent] + "pass", *[""] * (end - place - 1)]
+    return " ".join(line.removesuffix("\\").strip() for line in taken)
 
 
 def _describe(error: SyntaxError) -> str:

@@ -75,6 +75,18 @@ class Notebook:
             text = ast.unparse(ast.Module([code.tree.body[place] for place in sorted(numbers)], []))
         return f"from __future__ import annotations\n{text}" if self._annotations else text
 
+    def sturdy(self, nodes: Sequence[ast.stmt]) -> str:
+        """Statements as a cell in which one that fails does not stop the others, as between cells of a notebook."""
+        text = ast.unparse(ast.Module([_tried(node) for node in nodes if not _is_future(node)], []))
+        return f"from __future__ import annotations\n{text}" if self._annotations else text
+
+
+def _tried(node: ast.stmt) -> ast.stmt:
+    if isinstance(node, ast.FunctionDef) and not node.decorator_list:
+        return node  # its source can be read with `inspect` only where it is not indented
+    handler = ast.ExceptHandler(ast.Name("BaseException", ast.Load()), None, [ast.Pass()])
+    return ast.Try([node], [handler], [], [])
+
 
 def _is_future(node: ast.stmt) -> bool:
     return isinstance(node, ast.ImportFrom) and node.module == "__future__"

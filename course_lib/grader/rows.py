@@ -18,11 +18,12 @@ from course_lib.grader.reading import InvalidNotebook
 from course_lib.grader.server import Job, Reply
 from course_lib.grader.similar import borrowed, print_of
 from course_lib.grader.states import counted, ids_in_order
-from course_lib.grader.submission import Answers, answers_of, read_notebook
-from course_lib.grader.verdicts import Entry, entry, entry_of, plain, task_of
+from course_lib.grader.submission import Answers, answers_of, read_notebook, second_try
+from course_lib.grader.verdicts import Entry, Task, entry, entry_of, plain, task_of
 from course_lib.grading.spec import Exercise
 
 STATES = ("ok", "partial", "unattempted", "error", "timeout", "oom", "crashed", "invalid_notebook", "grader_error")
+_NOT_RIGHT = ("wrong", "error", "unattempted")  # perhaps for want of a statement that was left out
 _WORST_FIRST = ("crashed", "oom", "timeout", "error")
 Row = dict[str, Any]
 Record = dict[str, Any]  # a row, and what decides whether it still holds
@@ -133,6 +134,10 @@ def _comparable(record: Record, layers: Sequence[str], options: Options) -> bool
     return record["row"]["seed"] == options.seed and record["row"]["isolation"] == list(layers)
 
 
+class _Fault(Exception):
+    """A worker could not be had."""
+
+
 class _Grading:
     """The grading of one submission."""
 
@@ -168,7 +173,7 @@ class _Grading:
         answers = answers_of(notebook, chosen)
         keys = {one: specification(exercise) for one, exercise in chosen.items()}
         old = self._still_good(before, keys)
-        entries = [old.get(one) or self._entry(exercise, answers) for one, exercise in chosen.items()]
+        entries = [old.get(one) or self._entry(exercise, answers, notebook) for one, exercise in chosen.items()]
         found = {one: print_of(chosen[one], trees) for one, trees in answers.trees.items()}
         row = self._row(
             sha256, state_of(entries), entries, keys, problems=self._problems(answers, ids), skipped=answers.skipped
@@ -183,7 +188,7 @@ class _Grading:
         entries = [one for one in before["row"]["exercises"] if before["keys"].get(one["id"]) == keys.get(one["id"])]
         return {one["id"]: one for one in entries if one["state"] not in ("grader_error", "invalid_notebook")}
 
-    def _entry(self, exercise: Exercise, answers: Answers) -> Entry:
+    def _entry(self, exercise: Exercise, answers: Answers, notebook: Notebook) -> Entry:
         problem = answers.problems.get(exercise.id)
         if problem is not None:
             state = "unattempted" if exercise.id in answers.unattempted else "error"
@@ -191,14 +196,26 @@ class _Grading:
         fault = ""
         for _ in range(2):
             try:
-                task = task_of(exercise, self.options.seed)
-                reply = self.server.run(task.job(answers.found[exercise.id]))
-                if reply.state != "grader_error":
-                    return entry_of(task, reply)
-                fault = reply.message
+                return self._judged(task_of(exercise, self.options.seed), answers.found[exercise.id], notebook)
+            except _Fault as error:
+                fault = str(error)
             except Exception as error:
                 fault = f"{type(error).__name__}: {error}"
         return entry(exercise, "grader_error", f"The grader failed: {fault}")
+
+    def _judged(self, task: Task, cells: tuple[str, ...], notebook: Notebook) -> Entry:
+        """The entry of an answer; one that is not right is run again with all that it may stand on."""
+        reply = self._run(task, cells)
+        found = entry_of(task, reply)
+        wider = second_try(notebook, task.exercise, not reply.outcomes) if found["state"] in _NOT_RIGHT else ()
+        second = entry_of(task, self._run(task, wider)) if wider else found
+        return second if second["state"] == "ok" else found
+
+    def _run(self, task: Task, cells: tuple[str, ...]) -> Reply:
+        reply = self.server.run(task.job(cells))
+        if reply.state == "grader_error":
+            raise _Fault(reply.message)
+        return reply
 
     def _problems(self, answers: Answers, ids: Sequence[str]) -> list[str]:
         told = [f"{one}: {problem}" for one, problem in answers.problems.items() if one not in answers.unattempted]

@@ -19,9 +19,10 @@ from course_lib.grader.reading import InvalidNotebook, read_cells
 from course_lib.grader.slicing import Statement
 from course_lib.grading.spec import Exercise
 
-__all__ = ["Answers", "InvalidNotebook", "answers_of", "read_answers", "read_notebook"]
+__all__ = ["Answers", "InvalidNotebook", "answers_of", "read_answers", "read_notebook", "second_try"]
 
 
+MAX_SECOND = 200_000  # characters of code; a larger notebook gets no second try, which takes the grader its time
 ALIKE = 0.75  # of 1: names less alike than this are two names, not one and its misspelling
 
 
@@ -93,6 +94,24 @@ def answers_of(notebook: Notebook, exercises: Mapping[str, Exercise]) -> Answers
     )
 
 
+def second_try(notebook: Notebook, exercise: Exercise, broken: bool) -> tuple[str, ...]:
+    """The cells of an answer that was not right, with all that may change what it stands on; none where nothing does.
+
+    What fails in them is passed over, as a notebook does, which goes on after a cell that failed.
+
+    Args:
+        notebook: the submission.
+        exercise: one whose answer was found.
+        broken: the first try did not come to the answer; then the same statements get a second one.
+    """
+    if sum(len(cell.code) for cell in notebook.cells) > MAX_SECOND:
+        return ()
+    try:
+        return _Search(notebook, exercise, frozenset()).wider(broken)
+    except (RecursionError, ValueError):  # deep code, or a number of many digits, which cannot be written out
+        return ()
+
+
 class _Search:
     """The search for one answer in a notebook. A place is the number of a statement, the given ones first."""
 
@@ -152,12 +171,26 @@ class _Search:
         return len(steps) == len(given) and all(map(_same, steps, given))
 
     def _take(self, place: int) -> _Taken:
+        setup, own = self._needed(place)
+        return _Taken((*setup, *self._own_cells(own)), tuple(statement.node for statement in own))
+
+    def wider(self, broken: bool) -> tuple[str, ...]:
+        """As `second_try`."""
+        place = self._definition()
+        if place is None:
+            return ()
+        setup, own = self._needed(place, wide=True)
+        if not broken and len(own) == len(self._needed(place)[1]):
+            return ()
+        return (*setup, self.notebook.sturdy([statement.node for statement in own]))
+
+    def _needed(self, place: int, wide: bool = False) -> tuple[list[str], list[Statement]]:
+        """The course's set-up, as a cell or none, and the learner's statements, in the order in which to run them."""
         end, statements = max(self._end_of_cell(place), self._last_check()), self.program.statements
-        needed = self.program.needed([place], end, without=self._not_taken(place))
+        needed = self.program.needed([place], end, self._not_taken(place), wide)
         setup = [statements[one].node for one in needed if one < self.n_given]
-        own = [statements[one] for one in needed if one >= self.n_given]
         cells = [ast.unparse(ast.Module(setup, []))] if setup else []
-        return _Taken((*cells, *self._own_cells(own)), tuple(statement.node for statement in own))
+        return cells, [statements[one] for one in needed if one >= self.n_given]
 
     def _not_taken(self, answer: int) -> frozenset[int]:
         """Edits of the given cells, which stand already, and other definitions of the answer that do not count."""

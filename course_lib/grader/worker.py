@@ -5,12 +5,15 @@ Whatever happens here, the grader believes nothing but that these are the values
 
 from __future__ import annotations
 
+import ast
+import asyncio
+import inspect
 import json
 import linecache
 import socket
 import sys
 from collections.abc import Callable
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from course_lib.grader import messages
@@ -59,7 +62,7 @@ def _run_cells(cells: list[str], function: str) -> Callable[..., Any]:
         name = f"<cell {number}>"
         linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
         try:
-            exec(compile(code, name, "exec", dont_inherit=True), vars(main))
+            _execute(compile(code, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True), vars(main))
         except BaseException as error:  # SystemExit, and whatever else a learner's cell raises
             raise _Broken(_what_failed(error)) from None
     answer = vars(main).get(function)
@@ -68,6 +71,13 @@ def _run_cells(cells: list[str], function: str) -> Callable[..., Any]:
     if not callable(answer):
         raise _Broken(f"`{function}` is {values.describe(answer)}; wanted is a function.")
     return answer
+
+
+def _execute(code: CodeType, namespace: dict[str, Any]) -> None:
+    """Run a cell; one that awaits something, as notebooks may, is waited for."""
+    waiting = eval(code, namespace)
+    if code.co_flags & inspect.CO_COROUTINE:
+        asyncio.run(waiting)
 
 
 def _what_failed(error: BaseException) -> str:

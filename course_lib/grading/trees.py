@@ -42,7 +42,7 @@ def nodes(tree: ast.AST) -> list[ast.AST]:
     return found
 
 
-def compile_tree(tree: ast.Module, file: str) -> CodeType:
+def compile_tree(tree: ast.Module, file: str, flags: int = 0) -> CodeType:
     """The byte code of a syntax tree; raises what `compile` raises."""
     with _ONE_AT_A_TIME:
-        return compile(tree, file, "exec", dont_inherit=True)
+        return compile(tree, file, "exec", flags=flags, dont_inherit=True)
