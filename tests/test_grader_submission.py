@@ -337,6 +337,7 @@ def test_a_function_of_another_exercise_is_no_slip():
         ("x?\nimport math", "pass\nimport math", ("x?",)),
         ("if a:\n    !pip install 'x\nb = 1", "if a:\n    pass\nb = 1", ("!pip install 'x",)),
         ("x = (7\n % 3)", "x = (7\n % 3)", ()),
+        ("%%ipytest -qq\nx = 1", "\nx = 1", ("%%ipytest -qq",)),
         ("s = '''\n%magic\n!ls\n'''", "s = '''\n%magic\n!ls\n'''", ()),
         ("\n".join(["!ls ("] * 40), "\n".join(["pass"] * 40), ("!ls (",) * 40),
     ],

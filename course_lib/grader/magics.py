@@ -12,7 +12,20 @@ MAX_TRIES = 20
 MAX_PARSED = 2_000_000  # characters, in all tries; a third of a second for each 500,000
 _LINE = re.compile(r"[%!?].*|[\w., ()\[\]*'\"]+\?{1,2}|[\w, ]+=\s*[%!].*")
 _CELL = re.compile(r"^%%(\w*)")
-_RUNS_PYTHON = {"time", "timeit", "capture", "prun", "memit", "mprun", "px", "debug", "heat", "python", "python3"}
+_RUNS_PYTHON = {
+    "time",
+    "timeit",
+    "capture",
+    "prun",
+    "memit",
+    "mprun",
+    "px",
+    "debug",
+    "heat",
+    "ipytest",
+    "python",
+    "python3",
+}
 
 
 @dataclass(frozen=True)
