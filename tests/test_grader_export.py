@@ -100,6 +100,27 @@ def test_people_are_found_by_number_then_login_then_name(student, submission, pe
     assert [number for number, got in points(done.path, person=1).items() if got and number] == [person]
 
 
+@pytest.mark.parametrize(
+    ("student", "assignment", "submission", "person"),
+    [
+        ("doejohn", "", "doejohn_13_9002_hw.zip!lovelaceada_11_9001_hw.ipynb", "13"),
+        ("doejohn", "", "class.zip!doejohn_13_9002_hw.zip!lovelaceada_11_9001_hw.ipynb", "13"),
+        ("doejohn", "", "doejohn_13_9002_.zip!lovelaceada_11_9001_hw.ipynb", "13"),
+        ("John D", "", "John D_13_assignsubmission_file_/Ada Lovelace_11_assignsubmission_file_/hw.ipynb", "13"),
+        ("jdoe", "ps1", "jdoe/ps1/lovelaceada_11_9001_hw.ipynb", "13"),
+        ("submission_42", "", "submission_42/lovelaceada_11_9001_hw.ipynb", None),
+    ],
+)
+def test_a_number_that_the_learner_wrote_counts_for_nothing(
+    student, assignment, submission, person, grade_book, tmp_path
+):
+    rows = [row("ada"), row(student, submission=submission, assignment=assignment)]
+    done = canvas(rows, tmp_path / "out.csv", grade_book)
+    placed = {line[1] for line in lines_of(done.path)[2:] if any(line[5:])}
+    assert placed == ({"11", person} if person else {"11"}) and points(done.path)["Lovelace, Ada"] in ("", "8")
+    assert [sentence for sentence in done.unplaced if "fits the same person" in sentence] == []
+
+
 def test_what_cannot_be_placed_is_told_with_the_reason(grade_book, tmp_path):
     rows = [
         row("nobody"),

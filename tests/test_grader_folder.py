@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import stat
+import struct
 import zipfile
 
 import pytest
@@ -168,6 +169,34 @@ def test_flat_files_and_folders_of_learners(tmp_path):
     assert people(tmp_path) == [("ada", ""), ("bob", ""), ("bob", "")]
 
 
+def test_a_folder_named_submitted_hides_no_other_row(tmp_path):
+    put(tmp_path, "alice.ipynb", "bob/hw.ipynb", "submitted/eve.ipynb")
+    assert names(tmp_path) == ["alice.ipynb", "bob/hw.ipynb", "submitted/eve.ipynb"]
+    assert people(tmp_path) == [("alice", ""), ("bob", ""), ("eve", "")]
+
+
+def test_a_link_named_submitted_is_not_followed(tmp_path):
+    put(tmp_path, "elsewhere/other.ipynb", "class/alice.ipynb")
+    put(tmp_path, "only/readme.md", data=b"x")
+    for folder in ("class", "only"):
+        (tmp_path / folder / "submitted").symlink_to(tmp_path / "elsewhere")
+    assert names(tmp_path / "class") == ["alice.ipynb", "submitted"] and names(tmp_path / "only") == ["submitted"]
+    assert why(tmp_path / "class", "submitted") == "This is a link, and links are not followed."
+
+
+def test_what_lies_beside_nbgraders_folders_is_no_reason_to_leave_them(tmp_path):
+    put(tmp_path, "submitted/ada/hw1/hw1.ipynb", "release/hw1/hw1.ipynb", "nbgrader_config.py")
+    put(tmp_path, "README.md", "earlier/journal.jsonl", "earlier/.lock", "out/.lock", data=b"")
+    found = find_all(tmp_path, leave_out=tmp_path / "out").submissions
+    assert [(one.name, one.student, one.assignment) for one in found] == [("ada/hw1/hw1.ipynb", "ada", "hw1")]
+
+
+def test_flat_files_in_a_folder_named_submitted(tmp_path):
+    put(tmp_path / "submitted", "ada.ipynb", "bob/hw1.ipynb")
+    (tmp_path / "submitted" / "eve.zip").write_bytes(make_zip([("ps9/hw.ipynb", NOTEBOOK)]))
+    assert people(tmp_path / "submitted") == people(tmp_path) == [("ada", ""), ("bob", ""), ("eve", "")]
+
+
 # --- zips -------------------------------------------------------------------------------------------------------
 
 
@@ -271,3 +300,129 @@ def test_submissions_travel_to_other_processes(tmp_path):
     put(tmp_path, "a.ipynb")
     (tmp_path / "b.zip").write_bytes(make_zip([("c.zip", make_zip([("hw.ipynb", NOTEBOOK)]))]))
     assert [pickle.loads(pickle.dumps(one)).read() for one in find_submissions(tmp_path)] == [NOTEBOOK] * 2
+
+
+# --- who it is, where the learner names the files -------------------------------------------------------------------
+
+NAMES = ("lovelaceada_111_9001_hw.ipynb", "submitted/hopperg/ps1/hw.ipynb", "Ada L_11_assignsubmission_file_/hw.ipynb")
+
+
+@pytest.mark.parametrize("inner", NAMES)
+@pytest.mark.parametrize(
+    ("outer", "person"),
+    [
+        ("eveevil_222_9002_hw.zip", ("eveevil", "")),
+        ("eveevil_LATE_222_9002_.zip", ("eveevil", "")),  # handed in as ".zip"
+        ("eveevil_222_9002_a\nb.zip", ("eveevil", "")),
+        ("Eve Evil_22_assignsubmission_file_/x.zip", ("Eve Evil", "")),
+        ("submission_42/x.zip", ("submission_42", "")),
+        ("submitted/eve/ps1/x.zip", ("eve", "ps1")),
+        ("submitted/eve/x.zip", ("eve", "x")),
+    ],
+)
+def test_names_in_a_learners_zip_do_not_say_who_it_is(outer, person, inner, tmp_path):
+    data = make_zip([(inner, NOTEBOOK)])
+    put(tmp_path / "class", outer, data=data)
+    put(tmp_path / "deep", outer, data=make_zip([("more.zip", data)]))
+    assert people(tmp_path / "class") == people(tmp_path / "deep") == [person]
+    (tmp_path / "submissions.zip").write_bytes(make_zip([(outer, data)]))
+    assert people(tmp_path / "submissions.zip") == [person]
+    put(tmp_path / "zips", "submissions.zip", data=(tmp_path / "submissions.zip").read_bytes())
+    assert people(tmp_path / "zips") == [person]
+
+
+def test_a_single_zip_is_of_the_learner_that_its_name_tells(tmp_path):
+    (tmp_path / "eveevil_222_9002_hw.zip").write_bytes(make_zip([(NAMES[0], NOTEBOOK)]))
+    assert people(tmp_path / "eveevil_222_9002_hw.zip") == [("eveevil", "")]
+
+
+@pytest.mark.parametrize("inner", NAMES)
+def test_folders_of_a_learner_do_not_say_who_it_is(inner, tmp_path):
+    put(tmp_path, f"Eve Evil_22_assignsubmission_file_/{inner}")
+    assert people(tmp_path) == [("Eve Evil", "")]
+
+
+# --- zips that cost time --------------------------------------------------------------------------------------------
+
+
+def counted(monkeypatch, owner, name):
+    """Calls of a function, as a list that grows."""
+    calls, real = [], getattr(owner, name)
+    monkeypatch.setattr(owner, name, lambda *more, **named: calls.append(more) or real(*more, **named))
+    return calls
+
+
+def test_a_zip_in_a_zip_is_unpacked_once(tmp_path, monkeypatch):
+    inner = make_zip([("0.ipynb", NOTEBOOK), *((f"{number}.txt", b"x") for number in range(1, 200))])
+    (tmp_path / "a.zip").write_bytes(make_zip([("b.zip", inner)]))
+    opened = counted(monkeypatch, zips, "_parse")
+    with zips.closing_zips():
+        assert names(tmp_path) == ["a.zip!b.zip!0.ipynb"] and len(opened) == 2
+        assert find_submissions(tmp_path)[0].read() == NOTEBOOK and len(opened) == 2
+    assert zips._open.cache_info().currsize == zips._unpack.cache_info().currsize == 0
+
+
+def test_closing_zips_closes_their_files(tmp_path):
+    (tmp_path / "a.zip").write_bytes(make_zip([("0.ipynb", NOTEBOOK)]))
+    with zips.closing_zips():
+        file = zips.open_zip(tmp_path / "a.zip").fp._file
+        assert not file.closed
+    assert file.closed
+
+
+def a_long_list(count, told):
+    """A zip that lists one file many times, and tells another number of files."""
+    entry = struct.pack("<4s6H3L5H2L", b"PK\x01\x02", 20, 20, *[0] * 7, 5, *[0] * 6) + b"a.txt"
+    return entry * count + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, told, told, len(entry) * count, 0, 0)
+
+
+def test_a_long_list_of_files_is_counted_before_it_is_parsed(tmp_path, monkeypatch):
+    (tmp_path / "a.zip").write_bytes(make_zip([("b.zip", a_long_list(5_000, told=1))]))
+    parsed = []
+
+    class Counted(zipfile.ZipInfo):
+        def __init__(self, *more):
+            parsed.append(more)
+            super().__init__(*more)
+
+    monkeypatch.setattr(zipfile, "ZipInfo", Counted)
+    assert why(tmp_path, "a.zip!b.zip") == "The zip holds more than 1000 files." and len(parsed) < 10
+    (tmp_path / "a.zip").write_bytes(a_long_list(100_001, told=1))
+    assert why(tmp_path, "a.zip") == "The zip holds more than 100000 files." and len(parsed) < 10
+    monkeypatch.setattr(zips, "MAX_DIRECTORY", 1000)
+    (tmp_path / "a.zip").write_bytes(a_long_list(20, told=20))
+    assert "list of files is larger than" in why(tmp_path, "a.zip")
+    (tmp_path / "a.zip").write_bytes(a_long_list(19, told=1))
+    assert why(tmp_path, "a.zip") == "The zip holds no notebook."
+
+
+def test_only_the_start_of_a_file_is_read_to_see_what_it_is(tmp_path, monkeypatch):
+    members = [("a.txt", os.urandom(1 << 20)), ("b.zip", make_zip([("c.json", os.urandom(1 << 20))]))]
+    (tmp_path / "a.zip").write_bytes(make_zip(members))
+    read = []
+    real = zipfile.ZipExtFile.read
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", lambda self, n: read.append((self.name, n)) or real(self, n))
+    find_submissions(tmp_path)
+    assert sum(size for name, size in read if name != "b.zip") <= 2 * 4096
+
+
+def test_zips_in_a_zip_have_a_limit_together_that_costs_nobody_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(zips, "MAX_EXCESS", 1 << 20)
+    bomb = make_zip([("pad", bytes(900_000)), ("hw.ipynb", NOTEBOOK)], zipfile.ZIP_STORED)
+    honest = make_zip([("pad", os.urandom(3 << 20)), ("hw.ipynb", NOTEBOOK)])
+    small = make_zip([("hw.ipynb", NOTEBOOK + b" " * 5000)], zipfile.ZIP_STORED)
+    people_of = [*((f"eve{number}.zip", bomb) for number in range(3)), ("pat.zip", honest), ("zoe.zip", small)]
+    (tmp_path / "class.zip").write_bytes(make_zip(people_of))
+    refused = [name for name in names(tmp_path / "class.zip") if name.endswith(".zip")]
+    assert refused == ["class.zip!eve1.zip", "class.zip!eve2.zip"]
+    assert "a zip bomb" in why(tmp_path / "class.zip", refused[0])
+
+
+def test_a_notebook_with_an_odd_suffix_counts_in_a_zip_as_on_disk(tmp_path):
+    odd = ["a.html", "b.json", "c.md", "d.txt", "e.csv"]
+    put(tmp_path / "disk", *odd, "__MACOSX/a.json", "._b.json")
+    put(tmp_path / "disk", "none.html", data=b"<html>")
+    members = [*((name, NOTEBOOK) for name in [*odd, "__MACOSX/a.json", "._b.json"]), ("none.html", b"<html>")]
+    (tmp_path / "a.zip").write_bytes(make_zip(members))
+    assert names(tmp_path / "disk") == odd
+    assert names(tmp_path / "a.zip") == [f"a.zip!{name}" for name in odd]

@@ -27,6 +27,7 @@ from course_lib.grader.isolation import layers_of
 from course_lib.grader.reading import InvalidNotebook
 from course_lib.grader.rows import Options, Record, grade_record, holds
 from course_lib.grader.server import Job, Reply, Server
+from course_lib.grader.zips import closing_zips
 from course_lib.grading.spec import Exercise
 
 START_SECONDS = 60  # for the first worker to be there
@@ -151,7 +152,7 @@ def grade_on_cluster(path: Path, out: Path, options: Options, address: str, on_r
         ValueError, InUse: as there.
     """
     exercises = known_exercises()
-    with Run(path, out, options, exercises) as run, workers(address) as (executor, threads):
+    with Run(path, out, options, exercises) as run, workers(address) as (executor, threads), closing_zips():
         like = executor.submit(introduce, options.isolation).result()
         if like.package != package_hash():
             raise ClusterError("the workers must have the version of the course that is here; they have another one")

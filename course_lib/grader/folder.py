@@ -9,13 +9,13 @@ import os
 import re
 import stat
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from course_lib.grader import zips
-from course_lib.grader.layouts import who
+from course_lib.grader.layouts import named, who
 from course_lib.grader.reading import MAX_BYTES, InvalidNotebook
 
 _OTHERS = frozenset(
@@ -31,6 +31,7 @@ _HIDDEN = {"__MACOSX", ".ipynb_checkpoints", "__pycache__", ".git", ".DS_Store",
 _LIKE_A_NOTEBOOK = re.compile(rb'^[\s\xef\xbb\xbf]*\{.*"(cells|nbformat|worksheets|metadata)"', re.DOTALL)
 _PEEK = 4096
 MAX_DEPTH = 50
+_OF_NBGRADER = {"submitted", "source", "release", "autograded", "feedback", "gradebook.db", "nbgrader_config.py"}
 _NOT_BLOCKING = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -82,18 +83,33 @@ def find_all(path: Path, leave_out: Path | None = None) -> Found:
         raise ValueError(f"the folder of submissions must exist, got {path}")
     submissions: list[Submission] = []
     ignored: list[str] = []
-    if (path / "submitted").is_dir():  # the root of a course that nbgrader keeps
+    leave_out = leave_out.resolve() if leave_out else None
+    if _is_nbgrader_course(path, leave_out):
         path = path / "submitted"
     if path.is_dir():
         below = PurePosixPath("submitted") if path.name == "submitted" else PurePosixPath()
-        found = _walk(path, "", below, leave_out.resolve() if leave_out else None)
+        found = _walk(path, "", below, leave_out)
     elif zipfile.is_zipfile(path):
-        found = _zip(path.resolve(), path.name, PurePosixPath())
+        found = _zip(path.resolve(), path.name, (PurePosixPath(path.stem if named(path.stem) else ""),))
     else:
         found = _file(path.resolve(), path.name, PurePosixPath(path.name))
     for item in found:
         (ignored if isinstance(item, str) else submissions).append(item)
     return Found(tuple(_unique(submissions)), tuple(sorted(ignored)))
+
+
+def _is_nbgrader_course(path: Path, leave_out: Path | None) -> bool:
+    """True for a folder with a folder "submitted" and no submission but those in nbgrader's own folders."""
+    submitted = path / "submitted"
+    if not submitted.is_dir() or submitted.is_symlink():
+        return False
+    others = _walk(path, "", PurePosixPath(), leave_out, skip=_is_of_nbgrader)
+    return not any(isinstance(item, Submission) for item in others)
+
+
+def _is_of_nbgrader(entry: os.DirEntry[str]) -> bool:
+    """True for what nbgrader keeps beside the submissions, and for the results of an earlier grading."""
+    return entry.name in _OF_NBGRADER or (Path(entry.path) / "journal.jsonl").is_file()
 
 
 def _unique(submissions: Iterable[Submission]) -> Iterator[Submission]:
@@ -107,14 +123,20 @@ def _unique(submissions: Iterable[Submission]) -> Iterator[Submission]:
         yield replace(submission, name=name)
 
 
-def _walk(folder: Path, name: str, layout: PurePosixPath, leave_out: Path | None) -> Iterator[Submission | str]:
-    """All that lies in a folder; `layout` is its path as the layouts see it."""
+def _walk(
+    folder: Path,
+    name: str,
+    layout: PurePosixPath,
+    leave_out: Path | None,
+    skip: Callable[[os.DirEntry[str]], bool] = lambda _entry: False,
+) -> Iterator[Submission | str]:
+    """All that lies in a folder but what is to be skipped at its top; `layout` is its path as the layouts see it."""
     if len(layout.parts) > MAX_DEPTH:
         yield _refused(name, layout, f"The folder lies more than {MAX_DEPTH} folders deep.")
         return
     try:
         with os.scandir(folder) as entries:
-            entries = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+            entries = sorted((entry for entry in entries if not skip(entry)), key=lambda entry: os.fsencode(entry.name))
     except OSError as error:
         yield _refused(f"{name or folder.name}", layout, f"The folder cannot be read: {error.strerror}.")
         return
@@ -148,7 +170,7 @@ def _file(path: Path, name: str, where: PurePosixPath) -> Iterator[Submission | 
         yield _refused(name, where, f"The file cannot be read: {error.strerror}.")
         return
     if where.suffix.lower() == ".zip" or (where.suffix.lower() != ".ipynb" and start.startswith(b"PK\x03\x04")):
-        yield from _zip(path, name, where.with_suffix(""))
+        yield from _zip(path, name, (where.with_suffix(""),))
     elif _is_none(where, start):
         yield name
     else:
@@ -177,7 +199,7 @@ def _read(path: Path, most: int) -> bytes:
         return file.read(most)
 
 
-def _refused(name: str, where: PurePosixPath, why: str) -> Submission:
+def _refused(name: str, where: PurePosixPath | Sequence[PurePosixPath], why: str) -> Submission:
     """A submission that says why it cannot be read."""
     return _submission(name, where, partial(_refuse, why))
 
@@ -186,8 +208,10 @@ def _refuse(why: str) -> bytes:
     raise InvalidNotebook(why)
 
 
-def _zip(path: Path, name: str, where: PurePosixPath, outer: int | None = None) -> Iterator[Submission | str]:
-    """The members of a zip on disk, or of the zip that is its member number `outer`; `where` stands for its folder."""
+def _zip(
+    path: Path, name: str, where: tuple[PurePosixPath, ...], outer: int | None = None
+) -> Iterator[Submission | str]:
+    """The members of a zip on disk, or of the zip that is its member number `outer`; `where` as in `who`."""
     found: list[Submission | str] = []
     try:
         archive = zips.open_zip(path) if outer is None else zips.inner_zip(path, outer)
@@ -203,29 +227,28 @@ def _zip(path: Path, name: str, where: PurePosixPath, outer: int | None = None) 
 
 
 def _member(
-    path: Path, name: str, where: PurePosixPath, member: zips.Member, outer: int | None
+    path: Path, name: str, where: tuple[PurePosixPath, ...], member: zips.Member, outer: int | None
 ) -> Iterator[Submission | str]:
     own = f"{name}!{member.name}"
-    place = where / member.name
-    suffix = PurePosixPath(member.name).suffix.lower()
+    place = PurePosixPath(member.name)
     read = zips.reader(path, member, outer)
-    if _is_none(place, b"") and (suffix not in (".json", ".txt") or not _LIKE_A_NOTEBOOK.match(_start(read))):
+    if _is_none(place, b"") and (member.problem or _is_none(place, _start(read))):
         yield own
     elif member.problem:
-        yield _refused(own, place, member.problem)
-    elif suffix == ".zip" and outer is None:
-        yield from _zip(path, own, place.with_suffix(""), member.place)
+        yield _refused(own, (*where, place), member.problem)
+    elif place.suffix.lower() == ".zip" and outer is None:
+        yield from _zip(path, own, (*where, place.with_suffix("")), member.place)
     else:
-        yield _submission(own, place, read)
+        yield _submission(own, (*where, place), read)
 
 
-def _start(read: Callable[[], bytes]) -> bytes:
+def _start(read: partial[bytes]) -> bytes:
     try:
-        return read()[:_PEEK]
+        return read(most=_PEEK)
     except InvalidNotebook:
         return b""
 
 
-def _submission(name: str, where: PurePosixPath, read: Callable[[], bytes]) -> Submission:
-    student, assignment = who(where)
+def _submission(name: str, where: PurePosixPath | Sequence[PurePosixPath], read: Callable[[], bytes]) -> Submission:
+    student, assignment = who(*([where] if isinstance(where, PurePosixPath) else where))
     return Submission(name, student, assignment, read)

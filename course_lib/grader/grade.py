@@ -157,13 +157,13 @@ class Run:
     """
 
     def __init__(self, path: Path, out: Path, options: Options, exercises: Mapping[str, Exercise]) -> None:
+        self._started = perf_counter()
         found = find_all(path, leave_out=out)
         self.out, self.options, self.exercises, self.ignored = out, options, exercises, found.ignored
         self._class = hashlib.sha256(json.dumps([one.name for one in found.submissions]).encode()).hexdigest()[:16]
         self.submissions = tuple(one for one in found.submissions if _share(one.name, options.shard))
         self.n_done = self._n_reused = 0
         self._places: dict[str, tuple[int, int]] = {}  # of this run's records, by name
-        self._started = perf_counter()
 
     def __enter__(self) -> Run:
         self.out.mkdir(parents=True, exist_ok=True)

@@ -1,24 +1,47 @@
-"""Who handed in what, as the paths of nbgrader, Canvas, Moodle and Gradescope tell it."""
+"""Who handed in what, as the paths of nbgrader, Canvas, Moodle and Gradescope tell it.
+
+A learner names what lies in the own folder or zip. So the outermost name that tells a person is the one that counts.
+"""
 
 from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
 
-_CANVAS = re.compile(r"(?P<student>[^_/]+)(?:_LATE)?_\d+_\d+_(?P<file>.+)")
-_MOODLE = re.compile(r"(?P<student>.+)_\d+_assignsubmission_[a-z]+(?:_.*)?")
-_GRADESCOPE = re.compile(r"(?P<student>submission_\d+)")
+# Canvas: lovelaceada_LATE_1234_56789_hw1.ipynb; Moodle: Ada Lovelace_1234_assignsubmission_file_/hw1.ipynb
+_EXPORTS = (
+    re.compile(r"(?P<student>.+)_(?P<number>\d+)_assignsubmission_[a-z]+(?:_.*)?", re.DOTALL),
+    re.compile(r"(?P<student>submission_\d+)"),
+    re.compile(r"(?P<student>[^_/]+)(?:_LATE)?_(?P<number>\d+)_\d+_.*", re.DOTALL),
+)
 
 
-def who(where: PurePosixPath) -> tuple[str, str]:
-    """(student, assignment) of a path as the known layouts give it."""
-    parts = where.parts
-    if "submitted" in parts[:-2] and len(parts) - parts.index("submitted") >= 4:  # nbgrader
-        start = parts.index("submitted")
-        return parts[start + 1], parts[start + 2]
-    for part in parts[:-1]:
-        if export := _MOODLE.fullmatch(part) or _GRADESCOPE.fullmatch(part):
+def named(part: str) -> dict[str, str] | None:
+    """The student, and where there is one the number, that a learning platform put into a file's or folder's name."""
+    return next((found.groupdict() for export in _EXPORTS if (found := export.fullmatch(part))), None)
+
+
+def who(*levels: PurePosixPath) -> tuple[str, str]:
+    """(student, assignment) of a file as the known layouts give it.
+
+    Args:
+        levels: the path on disk, then for each zip the path in it; that of a zip is without its suffix. What stands in
+            a zip counts only where nothing outside of it names a person.
+    """
+    for level in levels:
+        if found := _person(level.parts, in_folder=level is not levels[-1]):
+            return found
+    path = PurePosixPath(*levels)
+    if path.parts[:1] == ("submitted",) and len(path.parts) > 1:
+        path = path.relative_to("submitted")
+    return (path.parts[0] if len(path.parts) > 1 else path.stem), ""
+
+
+def _person(parts: tuple[str, ...], in_folder: bool) -> tuple[str, str] | None:
+    """(student, assignment) by the first part that tells them; `in_folder`: the last part stands for a folder."""
+    for place, part in enumerate(parts):
+        if part == "submitted" and len(parts) - place + in_folder >= 4:  # nbgrader
+            return parts[place + 1], parts[place + 2]
+        if export := named(part):
             return export["student"], ""
-    if canvas := next((match for part in reversed(parts) if (match := _CANVAS.fullmatch(part))), None):
-        return canvas["student"], ""
-    return (parts[0] if len(parts) > 1 else where.stem), ""
+    return None

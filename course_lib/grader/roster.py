@@ -10,11 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from course_lib.grader.layouts import named
 from course_lib.grader.tally import Row
 
-# Canvas: lovelaceada_LATE_1234_56789_hw1.ipynb; Moodle: Ada Lovelace_1234_assignsubmission_file_/hw1.ipynb
-_CANVAS = re.compile(r"[^_/]+_(?:LATE_)?(\d+)_\d+_")
-_MOODLE = re.compile(r"[^_/]+_(\d+)_assignsubmission_")
 # Strongest first: a name is asked only where no number and no login decides.
 _TIERS = (
     ("id", "identifier", "userid"),
@@ -116,10 +114,14 @@ def _find(row: Row, keys: Sequence[dict[str, set[int]]]) -> tuple[int | None, st
 
 
 def _numbers(row: Row) -> list[str]:
-    """The user's number in the name of a downloaded file or folder, if there is one."""
-    parts = PurePosixPath(row["submission"].replace("!", "/")).parts
-    hits = (pattern.match(part) for part in parts for pattern in (_CANVAS, _MOODLE))
-    return [fold(hit[1]) for hit in hits if hit] or [fold(row["student"])]
+    """The user's number in the name that the platform gave to a file or folder, if there is one, else the student.
+
+    Of several names the outermost counts, and none below nbgrader's folders: the others are the learner's own.
+    """
+    by_nbgrader = row["assignment"] and f"/{row['student']}/{row['assignment']}/" in f"/{row['submission']}"
+    parts = () if by_nbgrader else PurePosixPath(row["submission"].replace("!", "/")).parts
+    export = next((found for part in parts if (found := named(part))), {})
+    return [fold(export.get("number", row["student"]))]
 
 
 def _keys_of_people(table: Table, names: Iterable[str]) -> dict[str, set[int]]:
