@@ -280,6 +280,21 @@ def test_a_wrong_command_is_one_sentence_and_ends_with_2(words, sentence, tmp_pa
     assert err.count("\n") == 1 or err.startswith("usage:")
 
 
+def test_names_of_files_do_not_command_the_terminal(tmp_path, capsys, pretending):
+    folder, name = tmp_path / "class", "red\x1b[31m\x07\nnext"
+    folder.mkdir()
+    (folder / f"{name}.csv").touch()
+    shutil.copy(ROOT / "exercises" / "03_previous_token_head.ipynb", folder / f"{name}.ipynb")
+    _, _, graded = follow(capsys, "grade", folder, "--out", tmp_path / name)
+    assert "Not a submission, left out: red[31m next.csv\n" in graded
+    words = ["--roster", tmp_path / "roster.csv", "--to", "moodle", "--out", tmp_path / f"{name}.csv"]
+    (tmp_path / "roster.csv").write_text("Username,Full name\nada,Ada\n", encoding="utf-8")
+    _, out, exported = follow(capsys, "export", tmp_path / name, *words)
+    _, _, refused = follow(capsys, "report", tmp_path / f"no {name}")
+    for text in (graded, out, exported, refused):
+        assert "red[31m next" in text and text.replace("\n", "").isprintable()
+
+
 def test_two_graders_do_not_write_the_same_results(submitted, tmp_path, capsys, pretending):
     from course_lib.grader.store import locked
 

@@ -248,6 +248,13 @@ def test_no_cell_is_a_formula(cell, tmp_path):
             )
 
 
+def test_no_cell_holds_control_codes(tmp_path):
+    name = "bell\x07\x1b]0;x\x9b\nnext"
+    done = moodle([row(name, assignment=name, entries=[entry("3.1", "wrong", message=name)])], tmp_path / "out.csv")
+    cells = [cell for line in lines_of(done.path) for cell in line]
+    assert "bell]0;x next" in cells and all(cell.isprintable() for cell in cells)
+
+
 @pytest.mark.parametrize("cell", ["", "8", "-5", "+3.5", "Ada", "3.1 = wrong", "    Points Possible", "a=b"])
 def test_numbers_and_plain_words_stay(cell):
     assert formula_safe(cell) == cell

@@ -69,6 +69,19 @@ def test_other_code_counts(old, new):
     assert form(ORIGINAL.replace(old, new)) != form(ORIGINAL)
 
 
+def test_integers_count_by_their_value_however_long():
+    huge = "f" * 5000  # more digits than Python writes in decimals
+    assert form(f"x = 0x{huge}") == form(f"x = 0X{huge.upper()}") != form(f"x = 0x{huge}f")
+    assert form("x = 255") == form("x = 0xff") != form("x = '0xff'")
+    assert len({form(f"x = {value}") for value in ("1", "True", "1.0", "1j", "'1'")}) == 5
+
+
+def test_what_cannot_be_written_down_has_no_print():
+    (odd,) = ast.parse("f(x=1)").body
+    odd.value.keywords = None  # nobody foresaw this one
+    assert print_of(ALL["3.1"], [odd]) is None
+
+
 def test_the_published_solution_is_known_under_other_names():
     theirs = re.sub(r"(?<!['\"])\b(sharpness|position|ask_for_the_one_before)\b(?!['\"])", r"my_\1", solved(LONG))
     found = prints(notebook(theirs, "print(3)"), LONG)

@@ -15,11 +15,13 @@ from grader_class import solved
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from course_lib.grader import magics, slicing
+from course_lib.grader import magics, slicing, submission
+from course_lib.grader import notebook as notebooks
 from course_lib.grader.given import cell_ids, chapter_of, known_exercises, specification
 from course_lib.grader.magics import without_magics
 from course_lib.grader.reading import MAX_BYTES, InvalidNotebook, parse, parse_strictly
-from course_lib.grader.slicing import shown
+from course_lib.grader.sizes import size_of
+from course_lib.grader.slicing import MAX_SIZE, shown
 from course_lib.grader.submission import answers_of, read_answers, read_notebook
 from course_lib.grading import load
 from course_lib.grading.examine import PASSED, examine
@@ -395,6 +397,132 @@ def test_many_magics_are_listed_shortly():
     answers = read_answers(notebook("\n".join(f"!echo {'x' * 999}" for _ in range(90))), TASKS)
     assert len(answers.skipped) == 51 and answers.skipped[-1] == "and 40 more"
     assert max(map(len, answers.skipped)) == 200
+
+
+HUGE = f"0x{'f' * 5000}"  # Python writes no integer of so many digits in decimals
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        f"{SCORE}check({HUGE}, previous_token_score)",
+        f"H = {HUGE}\n{SCORE.replace('return ', 'return H * 0 + ')}",
+        f"H = {HUGE}; print(1); \\\nG = 1\n{SCORE.replace('return ', 'return H * 0 + ')}",
+        f"# {'long' * notebooks.MAX_SHOWN}\nprint(1)\n{SCORE.replace('return ', f'return {HUGE} * 0 + ')}",
+    ],
+)
+def test_an_integer_that_python_does_not_write_is_read(code):
+    assert passes(notebook(code))
+
+
+def test_of_a_very_long_cell_the_answer_is_printed_alone():
+    code = f"# {'long' * notebooks.MAX_SHOWN}\nprint(1)\n{SCORE}"
+    (own,) = read_answers(notebook(code), {"3.1": ALL["3.1"]}).found["3.1"]
+    assert own.startswith("def previous_token_score") and passes(notebook(code))
+
+
+def test_what_nobody_foresaw_is_a_sentence_but_a_fault_of_the_machine_is_not(monkeypatch):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(submission.Notebook, "excerpt", fail)
+    error = AttributeError("odd")
+    assert problem(notebook(SCORE)) == "the code cannot be read (AttributeError)"
+    error = MemoryError()
+    with pytest.raises(MemoryError):
+        read_answers(notebook(SCORE), TASKS)
+
+
+def test_a_file_that_fails_in_a_way_nobody_foresaw_cannot_be_read(monkeypatch):
+    monkeypatch.setattr(submission, "Notebook", lambda cells: cells.odd)
+    with pytest.raises(InvalidNotebook, match=r"The code cannot be read \(AttributeError\)"):
+        read_notebook(notebook(SCORE))
+    monkeypatch.setattr(submission, "Notebook", lambda cells: Path("/nowhere").read_bytes())
+    with pytest.raises(FileNotFoundError):
+        read_notebook(notebook(SCORE))
+
+
+# --- too much code ----------------------------------------------------------------------------------------------
+
+
+def nested_finally(depth: int) -> str:
+    levels = (f"{' ' * level}try: pass\n{' ' * level}finally:\n" for level in range(1, depth))
+    return f"def helper():\n{''.join(levels)}{' ' * depth}pass\n"
+
+
+def ways_out(count: int) -> str:
+    return "def helper(a):\n try:\n" + "  if a: return\n" * count + " finally:\n" + "  a\n" * count
+
+
+def alternatives(count: int) -> str:
+    names = [f"a{number}" for number in range(count)]
+    mixed = sorted(names, key=lambda name: name[::-1])
+    return f"def helper(a):\n match a:\n  case [{','.join(names)}] | [{','.join(mixed)}]: pass\n"
+
+
+def captures(count: int) -> str:
+    return f"def helper(a):\n match a:\n  case [{','.join(f'a{number}' for number in range(count))}]: pass\n"
+
+
+BOMBS = {
+    "nested finally": nested_finally(17),
+    "many ways out": ways_out(1500),
+    "alternatives": alternatives(300),
+    "captures": captures(6000),
+    "a large table": f"helper = [{'0,' * 100_000}]\n",
+    "many statements": "helper = 0\n" * 40_000,
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
+def test_too_much_code_is_told_and_not_compiled(bomb, monkeypatch):
+    compiled, compile_it = [], slicing._compiled
+    monkeypatch.setattr(slicing, "_compiled", lambda node: compiled.append(node) or compile_it(node))
+    answer = SCORE.replace("    return", "    helper\n    return")
+    assert "are too much code" in problem(notebook(bomb, answer))
+    assert sum(size_of(node) for node in compiled) <= MAX_SIZE
+    assert passes(notebook(bomb, SCORE))  # where the answer does not need it
+
+
+def test_an_answer_that_is_itself_too_much_code_is_told():
+    code = nested_finally(17).replace("helper()", "previous_token_score(pattern)")
+    assert "are too much code" in problem(notebook(code)) and "previous_token_score" in problem(notebook(code))
+
+
+@pytest.mark.parametrize("make", [nested_finally, ways_out, alternatives, captures])
+def test_a_size_grows_as_the_byte_code_does(make):
+    def instructions(code):
+        inner = (part for part in code.co_consts if isinstance(part, type(code)))
+        return len(code.co_code) // 2 + sum(map(instructions, inner))
+
+    for count in (4, 8, 12):
+        code = make(count)
+        assert instructions(compile(code, "<code>", "exec")) <= 12 * size_of(ast.parse(code)) + 100
+
+
+def test_what_the_course_gives_and_publishes_is_far_from_too_much():
+    for exercise in ALL.values():
+        chapter = chapter_of(exercise)
+        setup = sum(statement.size for statement in chapter.setup)
+        assert setup + max(sum(map(size_of, nodes)) for nodes in chapter.published.values()) < MAX_SIZE / 5
+
+
+def test_ordinary_finally_and_match_are_small():
+    code = (
+        "def f(x):\n for y in x:\n  try:\n   if y: continue\n   return 1\n  finally:\n   x.close()\n"
+        " match x:\n  case 'a' | 'b' | ('c', _) | ['d', [*z]]: pass\n"
+    )
+    assert size_of(ast.parse(code)) < 120
+
+
+def test_all_answers_on_one_name_that_is_bound_again_and_again_take_seconds():
+    answers = "\n".join(f"def {exercise.reference.__name__}(*a): return x" for exercise in ALL.values())
+    parsed = read_notebook(notebook("x=0\n" * 100_000 + answers))
+    looked_at = []
+    parsed.excerpt = lambda number, kept: looked_at.append(len(kept))
+    problems = answers_of(parsed, ALL).problems
+    assert problems.keys() == ALL.keys() and all("too much code" in text for text in problems.values())
+    assert not looked_at
 
 
 PIECES = [

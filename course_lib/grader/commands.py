@@ -23,6 +23,7 @@ from course_lib.grader.gradescope import write_autograder
 from course_lib.grader.rows import workers
 from course_lib.grader.states import LOOKS, counted
 from course_lib.grader.store import InUse, Store
+from course_lib.grader.tables import one_line
 from course_lib.grading import load
 
 DONE, LEFT, WRONG, UNSAFE, STOPPED = 0, 1, 2, 3, 130
@@ -62,16 +63,16 @@ def follow(name: str, options: argparse.Namespace) -> int:
         return _fail(STOPPED, _STOPPED.get(name, "Stopped."))
     quiet = getattr(options, "quiet", False)
     for line in () if quiet else told.warnings:
-        print(line, file=sys.stderr)
+        print(one_line(line), file=sys.stderr)
     if options.json:
         print(json.dumps({"command": name, "status": told.status, **told.facts}, sort_keys=True))
     elif not quiet:
-        print(*told.lines, sep="\n")
+        print(*map(one_line, told.lines), sep="\n")
     return told.status
 
 
 def _fail(status: int, sentence: str) -> int:
-    print(" ".join(sentence.split()), file=sys.stderr)
+    print(one_line(" ".join(sentence.split())), file=sys.stderr)
     return status
 
 

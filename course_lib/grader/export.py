@@ -15,6 +15,7 @@ from pathlib import Path
 
 from course_lib.grader.roster import Matches, Table, match, match_nobody, read_table
 from course_lib.grader.states import look, number
+from course_lib.grader.tables import one_line
 from course_lib.grader.tally import Row
 from course_lib.recorded import write_whole
 
@@ -186,7 +187,7 @@ def _write(
     out: Path, lines: Sequence[Sequence[str]], matches: Matches, failed: Sequence[Row], notes: tuple[str, ...] = ()
 ) -> Exported:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerows([formula_safe(cell) for cell in line] for line in lines)
+    csv.writer(text, lineterminator="\r\n").writerows([formula_safe(one_line(cell)) for cell in line] for line in lines)
     write_whole(out, text.getvalue().encode("utf-8", "replace"))
     unplaced = [(row, why) for row, why in matches.missing] + [(row, "the grader failed on it") for row in failed]
     told = sorted(f"{row['submission']} ({_points(row)}): {why}." for row, why in unplaced)

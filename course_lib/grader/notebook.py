@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 
 from course_lib.grader.given import Chapter, chapter_of
 from course_lib.grader.magics import Code, without_magics
@@ -13,6 +14,8 @@ from course_lib.grading import trees
 from course_lib.grading.spec import Exercise
 
 MAX_LISTED, MAX_LINE = 50, 200  # of the lines that were left out
+MAX_FUNCTIONS = 500  # that may be an answer under another name
+MAX_SHOWN = 50_000  # characters; of a larger cell an answer's statements are printed anew, without its empty lines
 
 
 class Notebook:
@@ -36,6 +39,7 @@ class Notebook:
         self.checks = dict(_checks(self.statements, self.codes))
         self._annotations = any(_is_future(statement.node) for statement in self.statements)
         self._programs: dict[int, Program] = {}
+        self._edited: dict[int, frozenset[int]] = {}
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -43,6 +47,12 @@ class Notebook:
         lines = [line for code in self.codes for line in code.skipped]
         more = [f"and {len(lines) - MAX_LISTED} more"] if len(lines) > MAX_LISTED else []
         return (*(line[:MAX_LINE] for line in lines[:MAX_LISTED]), *more)
+
+    @cached_property
+    def functions(self) -> tuple[tuple[int, str], ...]:
+        """(cell, name) of the functions that it defines; of a crowd the last ones."""
+        made = (statement for statement in self.statements if _makes_a_function(statement.node))
+        return tuple([(one.cell, name) for one in made for name in sorted(one.binds)][-MAX_FUNCTIONS:])
 
     def names(self, exercises: Mapping[str, Exercise]) -> tuple[str, ...]:
         """Ids of the exercises of every chapter that the notebook names: by a cell, a function or a check."""
@@ -61,6 +71,18 @@ class Notebook:
             self._programs[id(chapter)] = Program([*chapter.setup, *self.statements])
         return self._programs[id(chapter)]
 
+    def edited(self, chapter: Chapter) -> frozenset[int]:
+        """Places in the chapter's program of the learner's edits of its given cells, which stand there already."""
+        if id(chapter) not in self._edited:
+            set_up = frozenset().union(*(statement.binds for statement in chapter.setup))
+            self._edited[id(chapter)] = frozenset(
+                place
+                for place, statement in enumerate(self.statements, start=len(chapter.setup))
+                if self.cells[statement.cell].id in chapter.ids
+                if statement.binds and statement.binds <= set_up
+            )
+        return self._edited[id(chapter)]
+
     def excerpt(self, number: int, kept: set[int]) -> str:
         """A cell with some of its statements only; `from __future__ import annotations` holds for all cells.
 
@@ -70,9 +92,7 @@ class Notebook:
         """
         code = self.codes[number]
         numbers = {place for place, node in enumerate(code.tree.body) if id(node) in kept and not _is_future(node)}
-        text = shown(code.text, code.tree, numbers)
-        if len(numbers) < len(code.tree.body) and parse(text) is None:  # an odd layout that cannot be blanked out
-            text = ast.unparse(ast.Module([code.tree.body[place] for place in sorted(numbers)], []))
+        text = _excerpt(code, numbers)
         return f"from __future__ import annotations\n{text}" if self._annotations else text
 
     def sturdy(self, nodes: Sequence[ast.stmt]) -> str:
@@ -88,6 +108,22 @@ def _tried(node: ast.stmt) -> ast.stmt:
     return ast.Try([node], [handler], [], [])
 
 
+def _makes_a_function(node: ast.stmt) -> bool:
+    return isinstance(node, ast.FunctionDef) or (isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda))
+
+
+def _excerpt(code: Code, keep: set[int]) -> str:
+    """Some statements of a cell; the whole cell where they cannot stand alone."""
+    if len(code.text) <= MAX_SHOWN:
+        text = shown(code.text, code.tree, keep)
+        if len(keep) == len(code.tree.body) or parse(text) is not None:
+            return text
+    try:  # an odd layout that cannot be blanked out
+        return ast.unparse(ast.Module([code.tree.body[place] for place in sorted(keep)], []))
+    except ValueError:  # an integer of more digits than Python writes
+        return code.text
+
+
 def _is_future(node: ast.stmt) -> bool:
     return isinstance(node, ast.ImportFrom) and node.module == "__future__"
 
@@ -99,5 +135,6 @@ def _checks(statements: Sequence[Statement], codes: Sequence[Code]) -> Iterator[
         if isinstance(statement.node, ast.Expr | ast.Assign) and says_check[statement.cell]:
             for node in trees.nodes(statement.node):
                 called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "check"
-                if called and node.args and isinstance(node.args[0], ast.Constant):
+                named = called and node.args and isinstance(node.args[0], ast.Constant)
+                if named and isinstance(node.args[0].value, str | float):
                     yield str(node.args[0].value), place

@@ -36,14 +36,16 @@ class Print(NamedTuple):
 def print_of(exercise: Exercise, statements: Sequence[ast.stmt]) -> Print | None:
     """The print of an answer: its function with the learner's own helpers, imports excepted.
 
-    None for an answer that is imported, and for code that is nested too deeply.
+    None for an answer that is imported, and for code that cannot be written down, for example nested too deeply.
     """
     statements = [statement for statement in statements if not isinstance(statement, _IMPORTS)]
     if not statements:
         return None
     try:
         form, n_nodes = normal_form(statements)
-    except RecursionError:
+    except MemoryError:
+        raise
+    except Exception:  # whatever it is, the answer is graded all the same
         return None
     return Print(
         hashlib.sha256(form.encode("utf-8", "replace")).hexdigest()[:16], max(n_nodes - _nodes_of_stub(exercise), 0)
@@ -114,7 +116,7 @@ class _Writer:
         if isinstance(value, list):
             return f"[{','.join(self.text(item) for item in _without_docstring(value))}]"
         if not isinstance(value, ast.AST):
-            return repr(value)
+            return hex(value) if type(value) is int else repr(value)  # `repr` refuses one of 4,301 digits
         self.n_nodes += 1
         if isinstance(value, ast.AnnAssign) and value.value is not None:
             value = ast.Assign(targets=[value.target], value=value.value)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import builtins
 import dis
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import CodeType
 
+from course_lib.grader.sizes import size_of
 from course_lib.grading import trees
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -24,6 +26,16 @@ _READING = {dis.opmap[name]: int(name == "LOAD_GLOBAL") for name in _READS & dis
 ALL = "*"  # what a star import binds, and what `exec` may change
 _ANYTHING = {"exec", "eval", "globals", "locals", "vars"}
 _HARMLESS = {"check", "display", "help", "hint", "input", "plt", "print", "progress", "solution"}
+MAX_SIZE = 10_000  # nodes of what one answer stands on, some thousand lines; the course's own have a few hundred
+
+
+class TooMuchCode(ValueError):
+    """More code for one answer than is looked at; the message is for its author."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the function and what it uses are too much code: write fewer lines, and no `finally` within a `finally`"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,8 +95,16 @@ class Statement:
 
         Raises:
             SyntaxError: Python cannot compile it, for example a `return` outside of a function.
+            TooMuchCode: it is too large to be compiled here.
         """
+        if self.size > MAX_SIZE:
+            raise TooMuchCode
         return frozenset(_read(_compiled(self.node)))
+
+    @cached_property
+    def size(self) -> int:
+        """How much there is to compile in it."""
+        return size_of(self.node)
 
     @property
     def is_import(self) -> bool:
@@ -186,6 +206,7 @@ class Program:
         self.statements = tuple(statements)
         self._binders: dict[str, list[int]] = defaultdict(list)
         self._touchers: dict[str, list[int]] = defaultdict(list)
+        self._ends = {statement.cell: place for place, statement in enumerate(self.statements)}
         for place, statement in enumerate(self.statements):
             for name in statement.binds:
                 self._binders[name].append(place)
@@ -195,6 +216,10 @@ class Program:
     def binders(self, name: str) -> list[int]:
         """Places of the statements that bind a name."""
         return self._binders.get(name, [])
+
+    def end_of_cell(self, place: int) -> int:
+        """Place of the last statement in the same cell."""
+        return self._ends[self.statements[place].cell]
 
     @cached_property
     def _changers(self) -> dict[str, list[int]]:
@@ -228,18 +253,25 @@ class Program:
             end: the last statement that has been run when the answer is called.
             without: statements that are never taken.
             wide: also take what may change a needed value by a call, which would be too much for most answers.
+
+        Raises:
+            TooMuchCode: they are too many, or too large.
         """
         kept: set[int] = set()
+        size = 0
         seen: set[str] = set()
-        stars = [place for place in self.binders(ALL) if place <= end]
+        stars = _up_to(self.binders(ALL), end)
         start = frozenset(places)
         waiting = [*start, *stars]
         if wide:
-            waiting += [place for place in (*self._changers.get(ALL, []), *self._patches()) if place <= end]
+            waiting += [*_up_to(self._changers.get(ALL, []), end), *_up_to(list(self._patches()), end)]
         while waiting:
             place = waiting.pop()
             if place in kept or place in without:
                 continue
+            size += self.statements[place].size
+            if size > MAX_SIZE:
+                raise TooMuchCode
             try:
                 names = self.statements[place].reads
                 if wide and (place in start or self.statements[place].alters):
@@ -256,13 +288,14 @@ class Program:
 
     def _suppliers(self, name: str, end: int) -> list[int]:
         binders = self.binders(name)
-        early = [place for place in binders if place <= end]
+        early = _up_to(binders, end)
         if not early and hasattr(builtins, name):
             return []
         found = early or binders
         if all(self.statements[place].is_import for place in found):
             return found
-        return found + [place for place in self._touchers.get(name, []) if place <= end or not early]
+        touchers = self._touchers.get(name, [])
+        return found + (_up_to(touchers, end) if early else touchers)
 
     def _patches(self) -> Iterator[int]:
         """Places of the learner's statements that hang something on a module, or on what is imported from one."""
@@ -279,10 +312,13 @@ class Program:
     def _may_supply(self, name: str, end: int) -> list[int]:
         """Places up to `end` that may change the value of a name; of a module, those that do for certain."""
         if name in self._imported:
-            changers = self._touchers.get(name, [])
-        else:
-            changers = [*self._changers.get(name, []), *self._alterers.get(name, [])]
-        return [place for place in changers if place <= end]
+            return _up_to(self._touchers.get(name, []), end)
+        return [*_up_to(self._changers.get(name, []), end), *_up_to(self._alterers.get(name, []), end)]
+
+
+def _up_to(places: list[int], end: int) -> list[int]:
+    """Those of some places, in order, that are not behind the end."""
+    return places[: bisect_right(places, end)]
 
 
 def shown(text: str, tree: ast.Module, keep: set[int]) -> str:

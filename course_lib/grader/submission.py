@@ -16,13 +16,14 @@ from difflib import get_close_matches
 from course_lib.grader.given import chapter_of
 from course_lib.grader.notebook import Notebook
 from course_lib.grader.reading import InvalidNotebook, read_cells
-from course_lib.grader.slicing import Statement
+from course_lib.grader.slicing import Statement, TooMuchCode
 from course_lib.grading.spec import Exercise
 
 __all__ = ["Answers", "InvalidNotebook", "answers_of", "read_answers", "read_notebook", "second_try"]
 
 
 MAX_SECOND = 200_000  # characters of code; a larger notebook gets no second try, which takes the grader its time
+FAULTS = (OSError, MemoryError)  # of this machine; whatever else goes wrong here lies in what is read
 ALIKE = 0.75  # of 1: names less alike than this are two names, not one and its misspelling
 
 
@@ -76,7 +77,12 @@ def read_notebook(data: bytes) -> Notebook:
     Raises:
         InvalidNotebook: the file is no notebook and no Python file.
     """
-    return Notebook(read_cells(data))
+    try:
+        return Notebook(read_cells(data))
+    except (InvalidNotebook, *FAULTS):
+        raise
+    except Exception as error:
+        raise InvalidNotebook(f"The code cannot be read ({type(error).__name__}).") from None
 
 
 def answers_of(notebook: Notebook, exercises: Mapping[str, Exercise]) -> Answers:
@@ -129,6 +135,12 @@ class _Search:
             return self._result()
         except RecursionError:
             return _Problem("the code is nested too deeply to be read")
+        except TooMuchCode as problem:
+            return _Problem(f"{problem} (in the cell of `{self.name}`)")
+        except FAULTS:
+            raise
+        except Exception as error:
+            return _Problem(f"the code cannot be read ({type(error).__name__})")
 
     def _result(self) -> _Taken | _Problem:
         place = self._definition()
@@ -150,11 +162,6 @@ class _Search:
 
     def _id(self, place: int) -> str:
         return self.notebook.cells[self.program.statements[place].cell].id
-
-    def _end_of_cell(self, place: int) -> int:
-        """Place of the last statement in the same cell."""
-        statements = self.program.statements
-        return max(one for one, statement in enumerate(statements) if statement.cell == statements[place].cell)
 
     def _last_check(self) -> int:
         """Place of the last check of this exercise; -1 without one."""
@@ -186,7 +193,7 @@ class _Search:
 
     def _needed(self, place: int, wide: bool = False) -> tuple[list[str], list[Statement]]:
         """The course's set-up, as a cell or none, and the learner's statements, in the order in which to run them."""
-        end, statements = max(self._end_of_cell(place), self._last_check()), self.program.statements
+        end, statements = max(self.program.end_of_cell(place), self._last_check()), self.program.statements
         needed = self.program.needed([place], end, self._not_taken(place), wide)
         setup = [statements[one].node for one in needed if one < self.n_given]
         cells = [ast.unparse(ast.Module(setup, []))] if setup else []
@@ -194,15 +201,8 @@ class _Search:
 
     def _not_taken(self, answer: int) -> frozenset[int]:
         """Edits of the given cells, which stand already, and other definitions of the answer that do not count."""
-        set_up = frozenset().union(*(statement.binds for statement in self.chapter.setup))
         others = {place for place in self.program.binders(self.name) if place > answer or self._is_stub(place)}
-        edited = {
-            place
-            for place in range(self.n_given, len(self.program.statements))
-            if self._id(place) in self.chapter.ids
-            if self.program.statements[place].binds and self.program.statements[place].binds <= set_up
-        }
-        return frozenset(others | edited) - {answer}
+        return (self.notebook.edited(self.chapter) | others) - {answer}
 
     def _own_cells(self, own: list[Statement]) -> Iterator[str]:
         """The learner's cells with what is needed, in the order in which to run them."""
@@ -222,19 +222,10 @@ class _Search:
 
     def _likely(self) -> str:
         """A function that may be the answer under another name: the one in its cell, or one that is spelt alike."""
-        defined = [
-            (statement.cell, name)
-            for statement in self.notebook.statements
-            if _makes_a_function(statement.node)
-            for name in sorted(statement.binds - self.others)
-        ]
+        defined = [(cell, name) for cell, name in self.notebook.functions if name not in self.others]
         in_cell = [name for cell, name in defined if self.answer_id and self.notebook.cells[cell].id == self.answer_id]
         close = get_close_matches(self.name, sorted({name for _, name in defined}), n=1, cutoff=ALIKE)
         return (in_cell[-1:] or close or [""])[0]
-
-
-def _makes_a_function(node: ast.stmt) -> bool:
-    return isinstance(node, ast.FunctionDef) or (isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda))
 
 
 def _unfit(statement: Statement, name: str) -> _Problem | None:

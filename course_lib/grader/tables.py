@@ -92,6 +92,11 @@ def _safe(value: Any) -> Any:
     return f"'{text}" if formula else text
 
 
+def one_line(text: str) -> str:
+    """Text that no terminal obeys, on one line: without the control codes that the name of a file can hold."""
+    return _CONTROL.sub("", text.replace("\n", " ").replace("\t", " "))
+
+
 def write_junit(rows: Callable[[], Iterable[Row]], path: Path) -> None:
     """JUnit XML, which build servers show: a suite for each submission, a case for each exercise."""
     with written_whole(path) as file:
