@@ -5,6 +5,7 @@ from tests.hostile.entry import ERROR, STOPPED, UNATTEMPTED, WRONG, Entry, as_by
 ANSWER = "def previous_token_score(pattern): return pattern"
 NO_ANSWER = UNATTEMPTED | ERROR | WRONG | frozenset({"timeout", "oom", "crashed", "invalid_notebook"})
 N = 20_000
+NEEDS_X = "def previous_token_score(pattern): return x"
 
 
 def cell(name: str, why: str, source: str, states: frozenset[str] = NO_ANSWER) -> Entry:
@@ -12,15 +13,14 @@ def cell(name: str, why: str, source: str, states: frozenset[str] = NO_ANSWER) -
     return raw(f"parse_{name}", why, as_bytes([source, ANSWER]), states, row=False)
 
 
+def alone(name: str, why: str, source: str) -> Entry:
+    """One cell of this source, which holds the answer."""
+    return raw(f"parse_{name}", why, as_bytes([source]), NO_ANSWER, row=False)
+
+
 def inside(name: str, why: str, expression: str) -> Entry:
     """An answer that returns this expression."""
-    return raw(
-        f"parse_{name}",
-        why,
-        as_bytes([f"def previous_token_score(pattern):\n    return {expression}"]),
-        NO_ANSWER,
-        row=False,
-    )
+    return alone(name, why, f"def previous_token_score(pattern):\n    return {expression}")
 
 
 ENTRIES = [
@@ -39,6 +39,7 @@ ENTRIES = [
     inside("awaits", "await, 5,000 times", "await " * 5_000 + "pattern"),
     inside("fstrings", "an f-string in an f-string", "f\"{f'{1}'}\"" * 5_000),
     inside("big_number", "a number of 10,000 digits", "9" * 10_000),
+    inside("hex_short", "a hexadecimal number that Python refuses to write in decimals", "0x" + "f" * 5_000),
     inside("hex_number", "a hexadecimal number of a million digits", "0x" + "f" * 1_000_000),
     inside("float_number", "a float of a million digits", "1." + "3" * 1_000_000),
     inside("long_text", "a text of five million letters", "'" + "x" * 5_000_000 + "'"),
@@ -77,6 +78,17 @@ ENTRIES = [
         "def a(p): return b(p)\ndef b(p): return a(p)\n" + ANSWER,
     ),
     cell("assignments", "100,000 assignments", "\n".join(f"x{n} = {n}" for n in range(100_000))),
+    cell("check_hex", "a check of an exercise with a very long number", f"{ANSWER}\ncheck(0x{'f' * 5_000}, print)"),
+    alone(
+        "finally",
+        "finally in finally, 18 times: each doubles the byte code",
+        "def x(pattern):\n"
+        + "".join(f"{' ' * n}try: pass\n{' ' * n}finally:\n" for n in range(1, 18))
+        + " " * 18
+        + "pass\n"
+        + NEEDS_X,
+    ),
+    alone("rebound", "an answer that needs one name, bound 90,000 times", "x=1\n" * 90_000 + NEEDS_X),
     cell("targets", "an assignment to 20,000 names", " = ".join(f"x{n}" for n in range(N)) + " = 1"),
     cell("decorators", "20,000 decorators", "@print\n" * N + "def h(): pass"),
     cell("unfinished_text", "a text that does not end", "x = '''" + "y" * 100_000),
