@@ -16,8 +16,8 @@ import pytest
 import torch
 from grader_class import ALL, SCORE, SOURCE, LocalServer, fill, notebook, solved
 
-from course_lib.grader import given, rows, verdicts
-from course_lib.grader.folder import Submission
+from course_lib.grader import given, grade, rows, verdicts
+from course_lib.grader.folder import Submission, find_all
 from course_lib.grader.grade import (
     Options,
     TooLittleIsolation,
@@ -417,6 +417,12 @@ def test_a_class_has_a_row_for_each_and_the_same_bytes_again(tmp_path):
         "results.xml",
         "timings.jsonl",
     ]
+
+
+def test_the_time_told_counts_the_search_for_submissions(tmp_path, monkeypatch):
+    (tmp_path / "class").mkdir()
+    monkeypatch.setattr(grade, "find_all", lambda *more, **named: time.sleep(0.3) or find_all(*more, **named))
+    assert run_class(tmp_path / "class", tmp_path / "out")[0].seconds >= 0.3
 
 
 def test_a_second_run_grades_nothing_and_a_changed_file_only_itself(tmp_path):
