@@ -464,6 +464,11 @@ def captures(count: int) -> str:
     return f"def helper(a):\n match a:\n  case [{','.join(f'a{number}' for number in range(count))}]: pass\n"
 
 
+def nested_with(count: int) -> str:
+    lines = [f"{' ' * level}async with a, a:\n" for level in range(1, 10)]
+    return f"async def helper(a):\n{''.join(lines)}" + f"{' ' * 11}if a: return\n" * count
+
+
 BOMBS = {
     "nested finally": nested_finally(17),
     "many ways out": ways_out(1500),
@@ -489,13 +494,13 @@ def test_an_answer_that_is_itself_too_much_code_is_told():
     assert "are too much code" in problem(notebook(code)) and "previous_token_score" in problem(notebook(code))
 
 
-@pytest.mark.parametrize("make", [nested_finally, ways_out, alternatives, captures])
+@pytest.mark.parametrize("make", [nested_finally, ways_out, alternatives, captures, nested_with])
 def test_a_size_grows_as_the_byte_code_does(make):
     def instructions(code):
         inner = (part for part in code.co_consts if isinstance(part, type(code)))
         return len(code.co_code) // 2 + sum(map(instructions, inner))
 
-    for count in (4, 8, 12):
+    for count in (4, 8, 12, 16):
         code = make(count)
         assert instructions(compile(code, "<code>", "exec")) <= 12 * size_of(ast.parse(code)) + 100
 

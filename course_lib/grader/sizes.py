@@ -1,7 +1,8 @@
 """How much there is to compile in a syntax tree, counted in nodes: Python copies some of its parts, and their copies.
 
-A `finally` block stands in the byte code once for each way out of its `try`. The names that a `case` takes are moved
-about on the stack, each past all others. So a page of code can make gigabytes, and its size is asked first.
+A `finally` block stands in the byte code once for each way out of its `try`, and so does the end of a `with`. The names
+that a `case` takes are moved about on the stack, each past all others. So a page of code can make gigabytes, and its
+size is asked first.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ _CEILING = 10**9
 _EXITS = (ast.Return, ast.Break, ast.Continue)
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _TRIES = (ast.Try, ast.TryStar)
+_WITHS = (ast.With, ast.AsyncWith)
+_CLOSING = 4  # nodes that make as much code as a call of `__exit__`
 _CAPTURES = (ast.MatchAs, ast.MatchStar, ast.MatchMapping)
 
 
@@ -35,6 +38,8 @@ def _size(node: ast.AST, sizes: dict[ast.AST, tuple[int, int]]) -> tuple[int, in
         size, exits = size + copies * last_size, exits + copies * last_exits
     else:
         size, exits = _sum(sizes[part] for part in ast.iter_child_nodes(node))
+    if isinstance(node, _WITHS):
+        size += _CLOSING * exits * len(node.items)
     if isinstance(node, ast.match_case):
         size += _moves(node.pattern)
     exits = 0 if isinstance(node, _SCOPES) else exits + isinstance(node, _EXITS)
