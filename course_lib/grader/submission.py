@@ -114,7 +114,9 @@ def second_try(notebook: Notebook, exercise: Exercise, broken: bool) -> tuple[st
         return ()
     try:
         return _Search(notebook, exercise, frozenset()).wider(broken)
-    except (RecursionError, ValueError):  # deep code, or a number of many digits, which cannot be written out
+    except FAULTS:
+        raise
+    except Exception:  # deep code, too much of it, or a number of many digits, which cannot be written out
         return ()
 
 
