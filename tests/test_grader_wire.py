@@ -299,6 +299,19 @@ def test_numbers_that_torch_does_not_compare_are_judged_all_the_same():
         assert judge(exercise, case, 1, outcome, outcome).passed is passed
 
 
+def test_urgent_bytes_are_read_in_their_order():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        frames = Frames(ours)
+        try:
+            theirs.send(b"!", socket.MSG_OOB)
+        except OSError:
+            pytest.skip("this machine has no urgent bytes between processes")
+        send_frame(theirs, b"a frame")
+        with pytest.raises(WireError):  # its length begins with the urgent byte
+            frames.next(100, monotonic() + 5)
+
+
 def test_frames_that_come_together_or_in_parts_are_told_apart():
     ours, theirs = socket.socketpair()
     with ours, theirs:

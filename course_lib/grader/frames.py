@@ -44,6 +44,8 @@ class Frames:
 
     def __init__(self, stream: socket.socket) -> None:
         self._stream, self._kept = stream, bytearray()
+        # urgent bytes come in their order too; else the kernel leaves them out or not, as the moment has it
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
 
     def next(self, max_bytes: int, deadline: float | None = None) -> bytes | None:
         """The next frame; None where the other side has closed the stream between two frames.
