@@ -22,15 +22,15 @@ def timed(benchmark, job, device):
     task = Course(job.size, device).task(job)
     task(job.repeats)  # warm
     benchmark.extra_info["calls in a round"] = job.repeats
-    found = benchmark.pedantic(task, args=(job.repeats,), rounds=job.rounds)
-    assert found.numel() and found.isfinite().all()
+    return benchmark.pedantic(task, args=(job.repeats,), rounds=job.rounds)
 
 
 @SIZES
 @PRECISIONS
 def test_training_steps(benchmark, cpu, size, precision):
     steps = 8 if size is SMALL else 2
-    timed(benchmark, Job("training_step", size, precision, repeats=steps, rounds=5), cpu)
+    loss = timed(benchmark, Job("training_step", size, precision, repeats=steps, rounds=5), cpu)
+    assert loss.ndim == 0 and loss.isfinite()
     benchmark.extra_info["tokens a second"] = round(steps * size.tokens / benchmark.stats["median"])
 
 
@@ -45,11 +45,13 @@ def test_logits(benchmark, cpu, size):
 
 @pytest.mark.parametrize("segment", [(25, 4), (255, 2)], ids=["8 x 101", "8 x 511"])
 def test_scores_of_all_heads(benchmark, cpu, segment):
-    timed(benchmark, Job("head_scores", LARGE, rounds=5, segment=segment), cpu)
+    scores = timed(benchmark, Job("head_scores", LARGE, rounds=5, segment=segment), cpu)
+    assert scores.numel() and scores.isfinite().all()
 
 
 def test_ablation_sweep(benchmark, cpu):
-    timed(benchmark, Job("ablation_sweep", LARGE, rounds=3), cpu)
+    losses = timed(benchmark, Job("ablation_sweep", LARGE, rounds=3), cpu)
+    assert losses.numel() and losses.isfinite().all()
 
 
 def test_corpus_from_the_cache(benchmark):

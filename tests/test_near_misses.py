@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from course_lib.grading import load
-from course_lib.grading.examine import ERROR, PASSED, WRONG, examine
+from course_lib.grading.diagnose import GENERAL, diagnose
+from course_lib.grading.examine import ERROR, PASSED, WRONG, _difference, examine
+from course_lib.grading.pages import answer_of
 from course_lib.grading.report import make_report
-from course_lib.grading.source import code_cells
 
 SEEDS = range(5)
 WRONG_EDITS = {  # exercise and what is left out: (published lines, lines instead)
@@ -36,13 +37,11 @@ WRONG_EDITS = {  # exercise and what is left out: (published lines, lines instea
 def edited(exercise_id: str, old: str, new: str):
     """The published answer with some of its lines changed."""
     task = load.find(exercise_id)
-    name = task.reference.__name__
-    source = load.index(load.source_folder())[exercise_id].read_text(encoding="utf-8")
-    cell = next(cell for cell in code_cells(source) if "answer" in cell.tags and f"def {name}(" in cell.code)
-    assert old in cell.code
+    code = answer_of(load.index(load.source_folder())[exercise_id].read_text(encoding="utf-8"), exercise_id)
+    assert old in code
     namespace = dict(task.reference.__globals__)
-    exec(cell.code.replace(old, new), namespace)
-    return namespace[name]
+    exec(code.replace(old, new), namespace)
+    return namespace[task.reference.__name__]
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -67,7 +66,7 @@ def test_a_slope_in_float32_passes():
     in_float32 = edited("11.2", "losses[:, chosen] @ x", "losses[:, chosen].float() @ x.float()")
     for seed in SEEDS:
         for each in (lambda tokens, losses, *ends: answer(tokens, losses.float(), *ends), in_float32):
-            assert examine(load.find("11.2"), each, seed).state in (PASSED, ERROR)
+            assert examine(load.find("11.2"), each, seed).state == PASSED
 
 
 def test_a_value_for_each_row_instead_of_one_number_is_reported():
@@ -84,22 +83,15 @@ def test_right_numbers_of_another_kind_are_called_right():
 
 
 def test_a_mutant_that_fails_where_the_answer_is_right_explains_nothing():
-    """`return -1` inside the loop is right where the first place decides; the mutants of other mistakes are not."""
-
-    def at_the_first_place(scores, copying, threshold):
-        return load.find("5.4").reference(scores, copying, 0.5)
-
-    verdict = examine(load.find("5.4"), at_the_first_place)
-    assert any(trial.passed for trial in verdict.trials) and verdict.state == WRONG
-    for mutant in load.find("5.4").mutants:
-        assert verdict.diagnosis is None or verdict.diagnosis.name != mutant.name
-
-
-def test_where_only_the_failing_cases_are_known_the_next_step_is_to_try_one():
+    """A threshold of its own is right where it is the one asked for; "above the threshold" is wrong there."""
     reference = load.find("5.4").reference
     verdict = examine(load.find("5.4"), lambda scores, copying, threshold: reference(scores, copying, 0.5))
-    assert verdict.diagnosis is None or not verdict.diagnosis.names_a_change
-    assert "report.inputs" in repr(make_report(verdict))
+    differing = [_difference(trial) for trial in verdict.trials if trial.differs]
+    passed = [trial.case for trial in verdict.trials if trial.passed]
+    assert diagnose(load.find("5.4"), differing).name != GENERAL and passed
+    assert diagnose(load.find("5.4"), differing, passed) is None
+    assert verdict.diagnosis.sentence.startswith("Right on case") and not verdict.diagnosis.names_a_change
+    assert "report.inputs" in repr(make_report(verdict))  # where a change is named, that is what comes next
 
 
 def test_another_configuration_names_what_differs():

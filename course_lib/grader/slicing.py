@@ -26,7 +26,7 @@ _READING = {dis.opmap[name]: int(name == "LOAD_GLOBAL") for name in _READS & dis
 ALL = "*"  # what a star import binds, and what `exec` may change
 _ANYTHING = {"exec", "eval", "globals", "locals", "vars"}
 _HARMLESS = {"check", "display", "help", "hint", "input", "plt", "print", "progress", "solution"}
-MAX_SIZE = 10_000  # nodes of what one answer stands on, some thousand lines; the course's own have a few hundred
+MAX_SIZE = 10_000  # nodes of what one answer stands on, about a thousand lines; the course's own have a few hundred
 
 
 class TooMuchCode(ValueError):

@@ -33,36 +33,40 @@ def _reason(judged: Judged) -> str:
     A single case differs from the others in something by chance, so that counts only where its number is 1.
     """
     limits, passed = list(_limits(judged)), [passed for _, passed in judged]
-    by_chance = min(passed.count(True), passed.count(False)) < 2
-    if len(limits) == 1 and len(judged) > 2 and (not by_chance or " is 1, not " in limits[0] or " is 1." in limits[0]):
-        return limits[0]
+    if len(limits) == 1 and len(judged) > 2:
+        ((sentence, alone),) = limits
+        return sentence if alone in (None, 1) else ""
     sizes = [{tuple(_quantities(case)) for case, passed in judged if passed is side} for side in (True, False)]
     if passed == sorted(passed, reverse=True) and not sizes[0] & sizes[1]:  # the first ones, which a learner tries
         return "Is a size or a number of the first written into your code, where it should be read from the input?"
     return ""
 
 
-def _limits(judged: Judged) -> Iterator[str]:
-    """Every size or number of an input that is smaller in all cases of one kind than in all of the other."""
+def _limits(judged: Judged) -> Iterator[tuple[str, int | None]]:
+    """Every size or number of an input that is smaller in all cases of one kind than in all of the other.
+
+    Each with the number of the only case of its kind, if there is one.
+    """
     quantities = [(dict(_quantities(case)), passed) for case, passed in judged]
     shared = set.intersection(*(set(quantity) for quantity, _ in quantities))
     columns = {what: tuple(quantity[what] for quantity, _ in quantities) for what in quantities[0][0] if what in shared}
     first_of = {column: what for what, column in reversed(columns.items())}  # the axes of a square tell the same
     for what in first_of.values():
         right, wrong = ([quantity[what] for quantity, passed in quantities if passed is side] for side in (True, False))
+        alone = next((numbers[0] for numbers in (right, wrong) if len(numbers) == 1), None)
         if max(right) < min(wrong):
-            yield f"Right where {what} is {_bound(right, max)}, not where it is {_bound(wrong, min)}."
+            yield f"Right where {what} is {_bound(right, max)}, not where it is {_bound(wrong, min)}.", alone
         elif max(wrong) < min(right):
-            yield f"Right where {what} is {_bound(right, min)}, not where it is {_bound(wrong, max)}."
+            yield f"Right where {what} is {_bound(right, min)}, not where it is {_bound(wrong, max)}.", alone
 
 
-def _bound(found: Sequence[float | int], end: Callable[..., float | int]) -> str:
+def _bound(found: Sequence[int], end: Callable[..., int]) -> str:
     if len(set(found)) == 1:
         return f"{found[0]:g}"
     return f"{end(found):g} or {'more' if end is min else 'less'}"
 
 
-def _quantities(case: Case) -> Iterator[tuple[str, float | int]]:
+def _quantities(case: Case) -> Iterator[tuple[str, int]]:
     """What a number can say about each input: its value, or its sizes."""
     for name, value in case.inputs.items():
         if isinstance(value, Tensor):

@@ -72,9 +72,7 @@ def diagnose(
         call: `trusted_call`, or one that remembers results, for who diagnoses many answers.
     """
     for mutant in exercise.mutants:
-        if all(_equals(exercise, mutant, difference, call) for difference in differences) and all(
-            _is_right(exercise, mutant, case, call) for case in passed
-        ):
+        if _explains(exercise, mutant, differences, passed, call):
             return Diagnosis(mutant.name, mutant.sentence)
     sentence = _general(exercise, differences, call)
     return Diagnosis(GENERAL, sentence, not properties.is_emptiness(sentence)) if sentence else None
@@ -95,29 +93,27 @@ def add_cases(found: Diagnosis | None, judged: Sequence[tuple[Case, bool]]) -> D
     return Diagnosis(GENERAL, f"{sentence} {found.sentence}" if found else sentence, names_a_change=False)
 
 
-def _equals(exercise: Exercise, mutant: Mutant, difference: Difference, call: Call) -> bool:
-    """True when the mutant gives the learner's result on this case, or does the same with it."""
+def _explains(
+    exercise: Exercise, mutant: Mutant, differences: Sequence[Difference], passed: Sequence[Case], call: Call
+) -> bool:
+    """True when the mutant gives the learner's result, or does the same with it, and is right where the learner is."""
     try:
-        result = call(mutant.function, difference.case)
-        if values.mismatch(result, difference.got):
-            return False
-        sides = (result, values.trusted(result, difference.got))
-        seen = [measured(exercise, side, difference.case, fingerprint=True) for side in sides]
+        return all(
+            _agree(exercise, one.case, call(mutant.function, one.case), one.got, fingerprint=True)
+            for one in differences
+        ) and all(
+            _agree(exercise, case, call(exercise.reference, case), call(mutant.function, case)) for case in passed
+        )
     except Exception:  # a mutant may not fit every case, and need not
         return False
-    return compare.compare(*seen, exercise.tolerance).equal
 
 
-def _is_right(exercise: Exercise, mutant: Mutant, case: Case, call: Call) -> bool:
-    """True when the mutant passes this case."""
-    try:
-        wanted, result = call(exercise.reference, case), call(mutant.function, case)
-        if values.mismatch(wanted, result):
-            return False
-        seen = [measured(exercise, side, case) for side in (wanted, result)]
-    except Exception:  # as above
+def _agree(exercise: Exercise, case: Case, wanted: Any, got: Any, fingerprint: bool = False) -> bool:
+    """True when two results are of one kind, and what is compared of them is equal."""
+    if values.mismatch(wanted, got):
         return False
-    return compare.compare(*seen, exercise.tolerance).equal
+    sides = (wanted, values.trusted(wanted, got))
+    return compare.compare(*(measured(exercise, side, case, fingerprint) for side in sides), exercise.tolerance).equal
 
 
 def _general(exercise: Exercise, differences: Sequence[Difference], call: Call) -> str:

@@ -158,7 +158,11 @@ def _tensor_mismatch(expected: Tensor, got: Any, name: str) -> str:
     return ""
 
 
-_CONVERT = {"integer": " `.long()` makes whole numbers.", "float": " `.float()` makes float32.", "bool": " `.bool()`."}
+_CONVERT = {
+    "integer": " `.long()` makes whole numbers.",
+    "float": " `.float()` makes float32.",
+    "bool": " `.bool()` makes True and False.",
+}
 
 
 def _compare_shapes(expected: Tensor, got: Tensor) -> str:
