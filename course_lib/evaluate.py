@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -25,6 +26,9 @@ from course_lib.scores import (
     previous_token_score,
     queries_with,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd  # loaded where a table is made: much slower to import than all else here
 
 LABELS = {  # score -> what a head is called that has it
     "previous_token": "previous token",
@@ -178,6 +182,8 @@ def _copying_scores(model: OpenModel, random: Tensor | None) -> dict[str, Tensor
 
 
 def _tidy(scores: dict[str, Tensor]) -> pd.DataFrame:
+    import pandas as pd
+
     rows = [
         {"layer": layer, "head": head, "name": f"{layer}.{head}", "score": score, "value": value}
         for score, values in scores.items()
@@ -224,7 +230,7 @@ def head_labels(table: pd.DataFrame, threshold: float = 0.4) -> pd.DataFrame:
     label = attention.idxmax(axis=1).map(LABELS).where(attention.max(axis=1) >= threshold, "other")
     if "copying_chance" in wide:
         label = label.mask((label == "induction") & (wide["copying_chance"] <= 0), "prefix matching")
-    return pd.DataFrame({"label": label, "strength": attention.max(axis=1)}).reset_index()
+    return label.to_frame("label").assign(strength=attention.max(axis=1)).reset_index()
 
 
 def phase_change_record(

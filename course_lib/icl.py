@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import pandas as pd  # loaded where a table is made: much slower to import than all else here
 
 AGAINST = ("index", "ln index")
 
@@ -172,6 +175,8 @@ def loss_map(snapshots: Mapping[int, Tensor]) -> pd.DataFrame:
 
     Source: Olsson et al. 2022, argument 1, the loss over training and token index.
     """
+    import pandas as pd
+
     rows = {}
     for step in sorted(snapshots):
         losses = snapshots[step]

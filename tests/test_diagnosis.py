@@ -94,6 +94,8 @@ def test_labels_and_their_logarithm_are_compared_as_floats():
         (torch.zeros(2, 3), torch.zeros(4, 5), "wanted is [2, 3]."),
         (torch.zeros(2), [0.5, 0.5], "`torch.tensor` makes a tensor"),
         (torch.zeros(2), [torch.zeros(())] * 2, "`torch.stack` makes one tensor"),
+        (torch.zeros(5), [torch.zeros(3), torch.zeros(2)], "`torch.cat` joins"),
+        (torch.zeros(2, 3), [torch.zeros(3)] * 2, "`torch.stack` makes one tensor"),
         (0.5, torch.zeros(1, 1), "`.item()` takes the one number"),
         (0.5, [0.5], "`[0]` takes the one member"),
         (0.5, torch.zeros(3), "wanted is a plain number."),

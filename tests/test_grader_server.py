@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import os
+import random
 import signal
 import socket
 import sys
@@ -21,7 +22,7 @@ from course_lib.grader import conversation, messages, server, wire
 from course_lib.grader.frames import send_frame
 from course_lib.grader.server import Job, Server
 from course_lib.grading import values
-from course_lib.grading.run import run
+from course_lib.grading.run import run, seed_everything, standard_state
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="grading needs Linux")
 
@@ -207,6 +208,15 @@ HARMLESS = {
     "the lexicon": "from course_lib.fuzzy import load_lexicon\nload_lexicon()\n",
     "another dtype for all": "torch.set_default_dtype(torch.float64)\n",
 }
+
+
+def test_what_cells_draw_is_the_same_in_every_run(grader):
+    draw = "import random, numpy\nDRAWN = [random.random(), float(numpy.random.rand()), torch.rand(1).item()]\n"
+    reply = grader.run(job(draw + body("return DRAWN")))
+    with standard_state():
+        seed_everything(0)
+        wanted = [random.random(), float(np.random.rand()), torch.rand(1).item()]
+    assert reply.outcomes[0][0].value == wanted
 
 
 @pytest.mark.parametrize("code", HARMLESS)

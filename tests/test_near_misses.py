@@ -16,6 +16,16 @@ WRONG_EDITS = {  # exercise and what is left out: (published lines, lines instea
     "3.2 the vocabulary in d_head": ("max(d_vocab, n_ctx)", "n_ctx"),
     "4.1 the vocabulary in d_head": ("max(d_vocab, n_ctx)", "n_ctx"),
     "4.2 columns of the positions": ('where["position"], :n_ctx]', 'where["position"]]'),
+    "5.1 the seed": ("torch.Generator().manual_seed(seed)", "None"),
+    "5.1 a random order": (
+        "order[:, :max_length] + 1",
+        "(order[:, :1] + torch.arange(max_length)) % (d_vocab - 1) + 1",
+    ),
+    "5.1 a segment for every row": (
+        "order[:, :max_length] + 1",
+        "order[: batch // 4].repeat(4, 1)[:, :max_length] + 1",
+    ),
+    "5.2 token 0, as any other": ("copies.any(dim=-1)", "(copies & (tokens != 0)[:, :, None]).any(dim=-1)"),
     "5.4 the threshold last": (
         "5, label)\n    return torch.where(strength >= threshold, label, 0)",
         "5, torch.where(strength >= threshold, label, 0))\n    return label",
@@ -26,7 +36,17 @@ WRONG_EDITS = {  # exercise and what is left out: (published lines, lines instea
     "6.4 smoothing in the last rule": ("smoothed[start] - smoothed[end] <", "icl[start] - icl[end] <"),
     "6.4 the end of the last step": ("smoothed[start] - smoothed[end] <", "smoothed[start] - smoothed[last] <"),
     "7.3 the level": ("def crossing(", "level = 0.5\n\n    def crossing("),
+    "8.6 rows in any order": (
+        "effect[single_rows] @ removed[single_rows].to(losses.dtype)",
+        "removed[single_rows].to(losses.dtype) @ effect[single_rows]",
+    ),
+    "9.2 lines of both kinds before": ("same.any(dim=-1) & other.any(dim=-1)", "same.any(dim=-1)"),
+    "10.7 queries of all sequences together": (
+        "return apart.movedim(-1, 1)[has_target].mean(dim=0)",
+        "return torch.stack([a[..., has].mean(dim=-1) for a, has in zip(apart, has_target)]).mean(dim=0)",
+    ),
     "12.1 effects of zero": ("(~effect.isnan())", "(effect.nan_to_num(0.0) != 0)"),
+    "12.2 the seed": ("torch.Generator().manual_seed(seed)", "None"),
     "12.2 examples that stay together": (
         "of_run[drawn].mean(dim=1)",
         "torch.stack([losses[runs][:, torch.randint(losses.shape[1], (losses.shape[1],))].mean() for runs in drawn])",

@@ -21,13 +21,14 @@ from typing import Any
 from course_lib.grader import isolation, kernel
 from course_lib.grader.isolation import Confinement
 
-PRELOAD = (
-    *("numpy", "torch", "torch.nn.functional", "einops", "jaxtyping", "course_lib.grader.worker"),
+PRELOAD = (  # pandas is not: no exercise needs it, and with its fifty libraries each fork and each exit is slower
+    *("numpy", "numpy.random", "torch", "torch.nn.functional", "einops", "jaxtyping", "course_lib.grader.worker"),
     *("course_lib.ablation", "course_lib.adapters", "course_lib.attribution", "course_lib.circuits"),
     *("course_lib.composition", "course_lib.data", "course_lib.evaluate", "course_lib.handbuilt", "course_lib.icl"),
     *("course_lib.recorded", "course_lib.scores", "course_lib.sweep"),
 )
 MAX_MESSAGE = 4096  # bytes
+FIRST_MENDING = 128  # forks; by then most exercises have sent their cases
 REHEARSALS = 16  # Python 3.11 rewrites a function at its eighth call, and its instructions when they run next
 CASES, START = b"cases ", b"start "  # what is asked for; the name of an answer follows
 
@@ -47,10 +48,12 @@ class ForkServer:
         control: a message on it asks for a worker and brings two sockets, one for the worker and one for news about it;
             or it brings a file with the cases of an exercise, for the workers to come.
         confinement: what a worker is put into.
+        heap: as `kernel.heap` gives it.
     """
 
-    def __init__(self, control: socket.socket, confinement: Confinement) -> None:
-        self._control, self._confinement = control, confinement
+    def __init__(self, control: socket.socket, confinement: Confinement, heap: range) -> None:
+        self._control, self._confinement, self._heap = control, confinement, heap
+        self._forks, self._next_mending = 0, FIRST_MENDING
         self._workers: dict[int, _Worker] = {}  # by both of their file descriptors
         self._cases: dict[str, list[Any]] = {}
         self._poll = select.poll()
@@ -94,6 +97,14 @@ class ForkServer:
         for fd in (worker.pidfd, status.fileno()):
             self._workers[fd] = worker
             self._poll.register(fd, select.POLLIN)
+        self._keep_huge_pages()
+
+    def _keep_huge_pages(self) -> None:
+        """What this process writes while workers live splits huge pages: mend them, at ever longer intervals."""
+        self._forks += 1
+        if self._forks == self._next_mending:
+            kernel.mend_huge_pages(self._heap)
+            self._next_mending *= 2
 
     def _free_slot(self) -> int:
         taken = {worker.slot for worker in self._workers.values()}
@@ -201,6 +212,7 @@ def main() -> None:
 
     torch.set_num_threads(1)
     _rehearse()
+    heap = kernel.heap()
     confinement.enter()
     isolation.quieten({control.fileno(), *confinement.inherited})
     gc.collect()
@@ -208,7 +220,7 @@ def main() -> None:
     gc.freeze()
     gc.disable()
     control.send(b"ready")
-    ForkServer(control, confinement).serve()
+    ForkServer(control, confinement, heap).serve()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ MS_NOSUID, MS_NODEV = 2, 4
 _MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE = 442, -100, 0x8000
 _MOUNT_ATTR_RDONLY, _MOUNT_ATTR_NOSUID = 1, 2
 _LARGE_GAPS, _SMALL_GAPS = [1 << power for power in range(16, 10, -1)], range(1032, 8, -16)  # bytes
+_HUGE_PAGE, _MADV_COLLAPSE = 2 << 20, 25
 _NO_GAP, _BLOCK_HEAD = 3, 32  # blocks that follow each other without a gap show that there is none left
 _NUMBERS = {"x86_64": {"pivot_root": 155, "capset": 126}, "aarch64": {"pivot_root": 41, "capset": 91}}
 
@@ -25,6 +26,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _fork = ctypes.PyDLL(None, use_errno=True).fork  # keeps the interpreter's lock, which the child must hold
 _malloc = _libc.malloc
 _malloc.argtypes, _malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+_madvise = _libc.madvise
+_madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
 def _checked(result: int, what: str) -> int:
@@ -74,6 +77,20 @@ def fill_gaps() -> None:
             place = _malloc(size)
             in_a_row = in_a_row + 1 if 0 < place - last <= size + _BLOCK_HEAD else 0
             last = place
+
+
+def heap() -> range:
+    """Where the huge pages of this process's heap begin; needs `/proc`."""
+    with open("/proc/self/maps") as maps:
+        ends = [line.split()[0].split("-") for line in maps if line.endswith("[heap]\n")]
+    first, last = (int(end, 16) for end in (ends[0][0], ends[-1][1])) if ends else (0, 0)
+    return range(-(-first // _HUGE_PAGE) * _HUGE_PAGE, last - _HUGE_PAGE + 1, _HUGE_PAGE)
+
+
+def mend_huge_pages(heap: range) -> None:
+    """Make one page again of each huge page that was split by writing to it. Needs Linux 6.1; does nothing before."""
+    for place in heap:
+        _madvise(place, _HUGE_PAGE, _MADV_COLLAPSE)
 
 
 def unshare(flags: int) -> None:

@@ -88,7 +88,7 @@ def run_here(function: Callable[..., Any], inputs: Mapping[str, Any], seed: int,
     _set_defaults(True, torch.float32, torch.device("cpu"))
     given = {name: values.clone(value) for name, value in inputs.items()}
     limit = Limit(seconds)
-    _seed_everything(seed)
+    seed_everything(seed)
     try:
         value = limit.call(function, given.values())
         value = value if limit.expired else values.clone(value)
@@ -131,7 +131,8 @@ def _set_defaults(grad: bool, dtype: torch.dtype, device: torch.device) -> None:
     torch.set_default_device(None if device.type == "cpu" else device)  # None, as it is at the start: no slow detour
 
 
-def _seed_everything(seed: int) -> None:
+def seed_everything(seed: int) -> None:
+    """Seed the global generators of torch, random and, where it is loaded, numpy."""
     torch.default_generator.manual_seed(seed)  # torch.manual_seed also writes down the call stack, for each device
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(seed)

@@ -147,7 +147,7 @@ def _kind(value: Tensor) -> str:
 
 def _tensor_mismatch(expected: Tensor, got: Any, name: str) -> str:
     if not is_tensor(got):
-        return f"{name} is {describe(got)}; wanted is {describe(expected)}.{_how_to_convert(got)}"
+        return f"{name} is {describe(got)}; wanted is {describe(expected)}.{_how_to_convert(expected, got)}"
     if not is_dense(got):
         return f"{name} is a tensor without ordinary storage ({got.layout}, {got.device}); wanted is a dense one."
     if got.shape != expected.shape:
@@ -201,19 +201,25 @@ def _forgotten(got: Any) -> str:
     return " Did you forget `return`?" if got is None else ""
 
 
-def _how_to_convert(got: Any) -> str:
+def _how_to_convert(expected: Tensor, got: Any) -> str:
     if _is_array(got):
         return " Stay in torch, or end with `torch.from_numpy(...)`."
     if type(got) in (float, int):
         return " Leave out `.item()` or `float(...)`, so that the result stays a tensor."
     if type(got) in (list, tuple):
-        plain = not any(isinstance(part, Tensor) for part in got)
-        return (
-            " `torch.tensor` makes a tensor out of a list of numbers."
-            if plain
-            else " `torch.stack` makes one tensor out of a list of tensors."
-        )
+        if not any(isinstance(part, Tensor) for part in got):
+            return " `torch.tensor` makes a tensor out of a list of numbers."
+        if _joins_to(expected, got):
+            return " `torch.cat` joins a list of tensors along an axis that they have."
+        return " `torch.stack` makes one tensor out of a list of tensors."
     return _forgotten(got)
+
+
+def _joins_to(expected: Tensor, parts: Sequence[Any]) -> bool:
+    """True where the parts, one after the other along axis 0, have the shape that is wanted."""
+    if expected.ndim == 0 or not all(is_dense(part) and part.shape[1:] == expected.shape[1:] for part in parts):
+        return False
+    return all(part.ndim for part in parts) and sum(len(part) for part in parts) == len(expected)
 
 
 def _how_to_get_a_number(got: Any) -> str:
