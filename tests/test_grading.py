@@ -579,9 +579,30 @@ def test_no_transform_is_made_up():
 
 
 def test_a_factor_that_differs_from_case_to_case_is_named():
-    pairs = [(MATRIX.double(), 3 * MATRIX.double()), (MATRIX.double() + 1, 5 * (MATRIX.double() + 1))]
-    found = transforms.find_transform(transforms.Evidence(pairs, lambda a, b: compare(a, b).equal))
+    found = named_in_two_cases(lambda m: 3 * m, lambda m: 5 * m)
     assert "one factor, which differs from case to case (3, 5)" in found
+
+
+def named_in_two_cases(*changes):
+    cases = [MATRIX.double(), MATRIX.double() + 1.3]
+    pairs = [(case, change(case)) for case, change in zip(cases, changes, strict=True)]
+    return transforms.find_transform(transforms.Evidence(pairs, lambda a, b: compare(a, b).equal))
+
+
+def test_a_sum_instead_of_a_mean_is_named_by_its_counts():
+    counts = torch.tensor([[1.0, 2.0, 7.0], [4.0, 4.0, 9.0], [2.0, 1.0, 30.0]])
+    sums, means = (lambda m: m * 5, lambda m: m * counts), (lambda m: m / 5, lambda m: m / counts)
+    assert "a sum where a mean is wanted, over so many (2, 4, 5, 7, ...)?" in named_in_two_cases(*sums)
+    assert "a mean where a sum is wanted, over so many (2, 4, 5, 7, ...)?" in named_in_two_cases(*means)
+    gaps = counts.masked_fill(counts == 30.0, 0.0)
+    assert "a mean where" not in named_in_two_cases(lambda m: m / 5, lambda m: m * gaps)
+
+
+def test_counts_are_made_up_neither_of_noise_nor_of_whole_numbers():
+    one, other = torch.rand(2, 3, 3, generator=torch.Generator().manual_seed(0)).double()
+    assert "over so many" not in named_in_two_cases(lambda m: one * m, lambda m: m + 5 * other)
+    whole = [(torch.tensor([2.0, 3.0, 4.0]), torch.tensor([4.0, 9.0, 4.0]))]
+    assert transforms.find_transform(transforms.Evidence(whole, lambda a, b: compare(a, b).equal)) == ""
 
 
 def test_general_sentences_reach_the_learner():

@@ -64,6 +64,26 @@ _CHANGES: tuple[tuple[Callable[[Tensor], Tensor], str], ...] = (
 )
 
 
+def _summed(evidence: Evidence) -> str:
+    """A sum where a mean is wanted multiplies each number by how many were added; the other way round divides it."""
+    if not evidence.same_shape:
+        return ""
+    expected, got = (torch.cat([pair[side].flatten() for pair in evidence.pairs]) for side in (0, 1))
+    return _counts(evidence, got, expected, _SUM_FOR_MEAN) or _counts(evidence, expected, got, _MEAN_FOR_SUM)
+
+
+def _counts(evidence: Evidence, whole: Tensor, part: Tensor, sentence: str) -> str:
+    """The sentence, if `whole` is `part` times whole numbers; they count only where the part is no whole number."""
+    counts = torch.where(part != 0, (whole / part).round(), 1.0)
+    telling = counts[(counts > 1) & (part != part.round())]
+    if len(telling) < MIN_NUMBERS or not ((counts >= 1) & (counts <= MAX_COUNT)).all():
+        return ""
+    if not evidence.close(counts * part, whole):
+        return ""
+    different = [f"{count:.0f}" for count in telling.unique().tolist()]
+    return f"{sentence} ({', '.join(different[:4])}{', ...' if len(different) > 4 else ''})?"
+
+
 def _scaled(evidence: Evidence) -> str:
     if not evidence.same_shape:
         return ""
@@ -84,6 +104,9 @@ def _scaled(evidence: Evidence) -> str:
 
 
 _FACTOR, _FACTORS = "Every number is", "Within a case all numbers are"
+_SUM_FOR_MEAN = f"{_FACTOR} a whole multiple of what is wanted: a sum where a mean is wanted, over so many"
+_MEAN_FOR_SUM = f"{_FACTOR} what is wanted, divided by a whole number: a mean where a sum is wanted, over so many"
+MAX_COUNT = 200  # with more, almost every number is close to a whole multiple
 
 
 def _factor(expected: Tensor, got: Tensor) -> float | None:
@@ -171,5 +194,6 @@ _FINDERS: tuple[Finder, ...] = (
     _up_to_sign,
     _scaled_slices,
     _offset_slices,
+    _summed,
     *LEFTOVERS,
 )
