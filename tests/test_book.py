@@ -158,6 +158,24 @@ def test_dragging_the_slider_changes_the_chart(pages, reader, origin, width):
     assert not eyes.problems, "\n".join(eyes.problems)
 
 
+DRAWN = """[...document.querySelectorAll("svg.marks")].map(
+  svg => [svg.getBoundingClientRect().width, svg.closest(".vega-embed").clientWidth])"""
+
+
+def test_charts_follow_a_phone_that_is_turned(pages, reader):
+    eyes = reader(width=WIDTHS["phone"])
+    page = eyes.open(max(pages, key=charts_in))
+    upright, height = page.evaluate(DRAWN), page.viewport_size["height"]
+    assert upright and all(width <= room for width, room in upright)
+    page.set_viewport_size({"width": height, "height": WIDTHS["phone"]})
+    page.wait_for_function(
+        f"before => {DRAWN}.every(([width, room], i) => width <= room && width > before[i][0])", arg=upright
+    )
+    page.set_viewport_size({"width": WIDTHS["phone"], "height": height})
+    page.wait_for_function(f"before => {DRAWN}.every(([width, room], i) => width === before[i][0])", arg=upright)
+    assert not eyes.problems, "\n".join(eyes.problems)
+
+
 def test_the_page_of_explorers_has_all_five_and_every_control_works_by_key(reader):
     eyes = reader()
     page = eyes.open("explorers.html")

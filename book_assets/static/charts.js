@@ -6,6 +6,7 @@
   const folder = document.currentScript.src.replace(/[^/]*$/, "");
   const NARROW = 500; // px: below this, legends go under the plot
   const LEAST = 120; // px: a plot is not made narrower than this, its column scrolls instead
+  const SETTLED = 200; // ms: a window that is not resized any more
   const ATTEMPTS = 5; // a legend or an axis may still be too wide when the plot has become narrower
   const TITLE = "bold 13px sans-serif"; // Vega's
   const BESIDE = 30; // px: room that a line of a title leaves for the axis beside the plot
@@ -148,30 +149,58 @@
     return title + below + axis + (typeof height === "number" ? height : (height?.step ?? 20) * 10);
   };
 
-  window.vegaEmbed = async (target, spec, options = {}) => {
-    const host = typeof target === "string" ? document.querySelector(target) : target;
-    host.style.minHeight = `${expectedHeight(spec)}px`;
-    const embed = await load();
+  const drawn = async (embed, host, spec, options) => {
     const column = host.clientWidth;
     const settings = {
       ...options,
       renderer: "svg",
       actions: false, // the menu offers to open the chart, with its data, on another host
     };
-    const themed = dressed(spec, column);
-    let result = await embed(host, themed, settings);
-    let layout = themed;
+    let layout = dressed(spec, column);
+    let result = await embed(host, layout, settings);
     for (let attempt = 0; attempt < ATTEMPTS && drawnWidth(host) > column; attempt += 1) {
       layout = fitted(layout, drawnWidth(host), column, attempt > 0);
       result.finalize();
       result = await embed(host, layout, settings);
     }
-    host.style.minHeight = "";
-    if (drawnWidth(host) > column) {
-      host.tabIndex = 0; // what scrolls can be scrolled with the keyboard
-      host.setAttribute("role", "group");
-      host.setAttribute("aria-label", `Chart, scrolls sideways. ${spec.description ?? ""}`);
+    const scrolls = drawnWidth(host) > column; // what scrolls can be scrolled with the keyboard
+    const label = `Chart, scrolls sideways. ${spec.description ?? ""}`;
+    for (const [name, value] of Object.entries({ tabindex: "0", role: "group", "aria-label": label })) {
+      if (scrolls) host.setAttribute(name, value);
+      else host.removeAttribute(name);
     }
+    return result;
+  };
+
+  // A phone that is turned has a wider or a narrower column. What was chosen in a chart is lost when it is drawn again.
+  const drawnAgain = (embed, host, result, spec, options) => {
+    let column = host.clientWidth;
+    let current = Promise.resolve(result);
+    let waiting = 0;
+    const again = async (before) => {
+      host.style.minHeight = `${host.clientHeight}px`; // so that nothing jumps meanwhile
+      before.finalize();
+      const next = await drawn(embed, host, spec, options);
+      host.style.minHeight = "";
+      return next;
+    };
+    window.addEventListener("resize", () => {
+      clearTimeout(waiting);
+      waiting = setTimeout(() => {
+        if (!host.clientWidth || host.clientWidth === column) return;
+        column = host.clientWidth;
+        current = current.then(again);
+      }, SETTLED);
+    });
+  };
+
+  window.vegaEmbed = async (target, spec, options = {}) => {
+    const host = typeof target === "string" ? document.querySelector(target) : target;
+    host.style.minHeight = `${expectedHeight(spec)}px`;
+    const embed = await load();
+    const result = await drawn(embed, host, spec, options);
+    host.style.minHeight = "";
+    drawnAgain(embed, host, result, spec, options);
     return result;
   };
 })();
