@@ -1,7 +1,6 @@
 // Put into every page that the tests of the book open: what a reader would see go wrong.
 "use strict";
 window.bookShift = 0;
-window.bookWidth = window.innerWidth; // charts are laid out for the window in which they are opened
 new PerformanceObserver((list) => {
   for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.bookShift += entry.value;
 }).observe({ type: "layout-shift", buffered: true });
@@ -58,7 +57,7 @@ window.bookProbe = {
       const drawn = box && box.width > 20 && box.height > 20 && !chart.querySelector(".error");
       if (!drawn) problems.push(`chart not drawn: ${chart.textContent.slice(0, 80)}`);
       const column = chart.closest(".cell_output, .bd-article")?.getBoundingClientRect();
-      if (drawn && window.innerWidth === window.bookWidth && box.right > column.right + 1) {
+      if (drawn && !matchMedia("print").matches && box.right > column.right + 1) {
         problems.push(`chart ${Math.round(box.right - column.right)} px wider than its column: ${title(chart)}`);
       }
     }

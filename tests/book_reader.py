@@ -28,6 +28,7 @@ FLAGS = [  # no sandbox: CI runs as root; the rest keeps the browser from talkin
 ]
 WAIT = 30_000  # ms until a page has typeset its formulas and drawn its charts
 CHARTS = "[...document.querySelectorAll('[id^=altair-viz]')]"
+LAID_OUT = f"{CHARTS}.every(chart => !chart.clientWidth || chart.clientWidth === Number(chart.dataset.column))"
 
 
 def stop(reason: str) -> None:

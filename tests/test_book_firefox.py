@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from book_reader import CHARTS, HTML, served, written_pages
+from book_reader import CHARTS, HTML, LAID_OUT, served, written_pages
 from firefox import Firefox, firefox
 from lab_pages import IDLE
 
@@ -41,10 +41,11 @@ def problems_of(browser: Firefox, origin: str, page: str) -> list[str]:
     browser.evaluate("window.MathJax?.startup?.promise?.then(() => true) ?? true")
     browser.wait(f"{CHARTS}.every(chart => chart.querySelector('svg, canvas, .error'))")
     found = []
-    for theme in THEMES:
-        browser.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
-        for width in WIDTHS:
-            browser.resize(width, 800)
+    for width in WIDTHS:
+        browser.resize(width, 800)
+        browser.wait(LAID_OUT)
+        for theme in THEMES:
+            browser.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
             browser.evaluate(PAINTED)
             found += [f"{problem} ({width} px, {theme})" for problem in browser.evaluate("bookProbe.look()")]
     found += browser.errors

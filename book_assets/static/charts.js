@@ -169,12 +169,12 @@
       if (scrolls) host.setAttribute(name, value);
       else host.removeAttribute(name);
     }
+    host.dataset.column = column;
     return result;
   };
 
   // A phone that is turned has a wider or a narrower column. What was chosen in a chart is lost when it is drawn again.
   const drawnAgain = (embed, host, result, spec, options) => {
-    let column = host.clientWidth;
     let current = Promise.resolve(result);
     let waiting = 0;
     const again = async (before) => {
@@ -187,9 +187,8 @@
     window.addEventListener("resize", () => {
       clearTimeout(waiting);
       waiting = setTimeout(() => {
-        if (!host.clientWidth || host.clientWidth === column) return;
-        column = host.clientWidth;
-        current = current.then(again);
+        const same = !host.clientWidth || host.clientWidth === Number(host.dataset.column);
+        if (!same && !matchMedia("print").matches) current = current.then(again); // paper does not wait
       }, SETTLED);
     });
   };
