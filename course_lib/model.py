@@ -166,7 +166,7 @@ class Transformer(nn.Module):
 
     def __init__(self, config: ModelConfig, seed: int | None = 0):
         super().__init__()
-        self.config = config
+        self.config, self.seed = config, seed
         self.W_E = nn.Parameter(torch.empty(config.d_vocab, config.d_model))
         positions = torch.empty(config.n_ctx, config.d_model)
         if config.positions == "rotary":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,6 +13,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 DIGEST_BYTES = 32
+_NAME = re.compile(r"step-(\d{9})\.checkpoint")
 KEPT = 2  # checkpoints: if the newest is damaged, the one before it is used
 
 
@@ -46,10 +48,13 @@ class Checkpoints:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         self.step = 0  # of the newest checkpoint that is known to be whole
+        self._known: set[str] = set()  # names of the files that were there at first, or are our own
+        with suppress(OSError):
+            self._known = {path.name for path in self.files()}
 
     def files(self) -> list[Path]:
         """Checkpoint files, newest first."""
-        return sorted(self.folder.glob("step-*.checkpoint"), reverse=True)
+        return sorted((path for path in self.folder.glob("step-*") if _NAME.fullmatch(path.name)), reverse=True)
 
     def whole(self) -> Iterator[bytes]:
         """Contents of the files that are whole, newest first; of every other one it is said what is wrong with it."""
@@ -61,22 +66,31 @@ class Checkpoints:
             if content is None:
                 tqdm.write(f"checkpoint {path.name} {trouble}; going on from the one before it")
                 continue
-            self.step = int(path.stem.removeprefix("step-"))
+            self.step = int(_NAME.fullmatch(path.name)[1])
             yield content
 
     def try_out(self) -> None:
-        """Say, before any work is done, if nothing can be written to the folder."""
+        """Say, before any work is done, if nothing can be written to the folder; take away what a kill left behind."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            for left in self.folder.glob("step-*.checkpoint*.partial"):
+                left.unlink(missing_ok=True)
             with tempfile.TemporaryFile(dir=self.folder):
                 pass
         except OSError as error:
             self._complain("Checkpoints cannot be written", error)
 
     def write(self, step: int, content: bytes) -> None:
-        """Write the checkpoint of a step. It and the one before it are kept, whatever else cannot be written."""
+        """Write the checkpoint of a step. It and the one before it are kept, whatever else cannot be written.
+
+        Nothing is written where another run has begun to write too.
+        """
         newest = self.folder / f"step-{step:09d}.checkpoint"
+        self._known.add(newest.name)
         try:
+            if strange := {path.name for path in self.files()} - self._known:
+                tqdm.write(f"Another run writes to {self.folder} ({max(strange)}): no checkpoint of step {step} there.")
+                return
             write_checked(newest, content)
         except OSError as error:
             self._complain(f"The checkpoint of step {step} could not be written", error)

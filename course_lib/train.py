@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -22,7 +26,9 @@ from course_lib.model import Transformer
 from course_lib.runtime import precision_dtype, reuse_freed_memory, static
 from course_lib.storage import Checkpoints
 
-Measure = Callable[[Transformer], dict[str, float | Tensor]]
+Measure = Callable[[Transformer], dict[str, float | str | Tensor]]
+_STATE = {"identity", "model", "optimizer", "counters", "losses", "records", "snapshots"}  # of a checkpoint
+_broken_off: WeakKeyDictionary[Transformer, int] = WeakKeyDictionary()  # models in mid-training, and after which step
 
 
 @dataclass(frozen=True)
@@ -86,14 +92,17 @@ def train(
 
     Args:
         model: trained where it is (CPU or GPU).
-        batches: step -> tokens [batch, pos]; every token but the first is predicted.
-        measure: called on the model before the first step, every `measure_every` steps and after the last.
+        batches: step -> tokens [batch, pos]; every token but the first is predicted. A folder knows it by its `repr`,
+            a function by its name alone: for other data in a function of the same name choose another folder.
+        measure: called on the model before the first step, every `measure_every` steps and after the last. What it
+            returns is kept as it then is: numbers, strings and tensors, or lists of them.
         folder: where checkpoints go. A run that was killed goes on from the newest whole one and ends with
             bit-identical weights on the same machine. A finished run is loaded, not repeated. Where nothing can be
             written, training says so and goes on.
 
     Raises:
-        ValueError: the folder belongs to a run of another configuration; more processes than rows in a batch.
+        ValueError: the folder belongs to a run of another configuration, seed or `batches`; it is empty, and the model
+            comes from a run that was broken off; `measure` returns something else; more processes than rows in a batch.
         FloatingPointError: the loss is no longer a number.
         RuntimeError: another process of this training does not answer.
     """
@@ -105,6 +114,7 @@ def train(
         while run.step < config.steps:
             run.advance()
             bar.update()
+    _broken_off.pop(model, None)
     run.take_over()
     return run.history
 
@@ -145,8 +155,10 @@ class _Run:
         tokens = self.batches(self.step)
         rows = self.processes.rows(tokens)
         check_tokens(rows[:, :-1], self.model.config)  # here, since a recorded step does not look at values
+        check_tokens(rows[:, 1:], self.model.config)
         self.share = len(rows) / len(tokens)
         self.set_learning_rates()
+        _broken_off[self.model] = self.step
         self.losses.append(self.update(rows))
         self.step += 1
         self.tokens += tokens[:, 1:].numel()
@@ -188,8 +200,10 @@ class _Run:
         if not self.first:
             return
         with torch.no_grad():
-            record |= self.measure(self.model)
-        self.history.records.append(record)
+            measured = {name: _kept(name, value) for name, value in self.measure(self.model).items()}
+        if taken := record.keys() & measured.keys():
+            raise ValueError(f"measure returns {', '.join(sorted(taken))}, which every record has already")
+        self.history.records.append(record | measured)
         if self.config.keep_snapshots:
             weights = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
             self.history.snapshots[self.step] = weights
@@ -205,10 +219,10 @@ class _Run:
 
     def identity(self) -> dict[str, str]:
         """What makes a run this run: a checkpoint of another one is refused."""
-        batches = getattr(self.batches, "__qualname__", None) or repr(self.batches)
+        batches = getattr(self.batches, "__qualname__", None) or re.sub(r" at 0x[0-9a-f]+", "", repr(self.batches))
         settings = {f"train.{name}": str(value) for name, value in asdict(self.config).items()}
         settings |= {f"model.{name}": str(value) for name, value in self.model.config.to_dict().items()}
-        return settings | {"batches": batches}
+        return settings | {"model.seed": str(self.model.seed), "batches": batches}
 
     def save(self) -> None:
         """Write a checkpoint. A loss that is not a number is never saved."""
@@ -236,9 +250,14 @@ class _Run:
     def resume(self) -> None:
         """Go on from the newest checkpoint that is whole; say at once where none can be written."""
         if self.saved and self.first:
-            content = next(self.saved.whole(), None)
-            if content is not None:
-                self.load(content)
+            state = next(filter(None, map(self.unpacked, self.saved.whole())), None)
+            if state is not None:
+                self.load(state)
+            elif self.model in _broken_off:
+                raise ValueError(
+                    f"this model comes from a run that was broken off after step {_broken_off[self.model]}, and "
+                    f"{self.saved.folder} holds no checkpoint of it: build the model anew"
+                )
             if self.step < self.config.steps:
                 self.saved.try_out()
         self.take_over()
@@ -248,16 +267,29 @@ class _Run:
         if self.processes.world > 1:
             content = self.processes.from_first(self.packed() if self.first else None)
             if not self.first:
-                self.load(content)
+                self.load(self.unpacked(content))
 
-    def load(self, content: bytes) -> None:
-        """Take over a packed state, if it is one of this run."""
-        state = torch.load(io.BytesIO(content), map_location=self.device, weights_only=True)
+    def unpacked(self, content: bytes) -> dict[str, Any] | None:
+        """A packed state; None, and a sentence, where these bytes are something else."""
+        try:
+            state = torch.load(io.BytesIO(content), map_location=self.device, weights_only=True)
+        except Exception as error:  # it depends on the bytes which one
+            state = None
+            reason = type(error).__name__
+        else:
+            reason = "other content"
+        if isinstance(state, dict) and state.keys() == _STATE:
+            return state
+        tqdm.write(f"a checkpoint in {self.saved.folder} is not one of a training run ({reason}); it is passed over")
+        return None
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take over a state, if it is one of this run."""
         theirs, ours = state["identity"], self.identity()
         different = [
             f"{key}: {theirs.get(key)} there, {ours.get(key)} here"
             for key in sorted(ours.keys() | theirs.keys())
-            if theirs.get(key) != ours.get(key)
+            if theirs.get(key) != ours.get(key) and (self.first or key != "model.seed")  # the first one's weights count
         ]
         if different:
             whose, advice = f"{self.saved and self.saved.folder} holds", "choose another folder"
@@ -269,6 +301,23 @@ class _Run:
         self.step, self.tokens, self.seconds = state["counters"]
         self.losses = state["losses"]
         self.history = History(state["records"], state["snapshots"])
+
+
+def _kept(name: str, value: Any) -> Any:
+    """What a record keeps of a measured value, which a checkpoint must be able to hold.
+
+    Raises:
+        ValueError: a kind of value that no checkpoint holds.
+    """
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, list | tuple):
+        return type(value)(_kept(name, part) for part in value)
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    raise ValueError(f"measure returns {name!r} as {type(value).__name__}; wanted are numbers, strings and tensors")
 
 
 def _groups(model: Transformer, config: TrainConfig) -> list[dict]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_train import CONFIG, DATA, assert_same_weights, make, newest_step
+from test_train import CONFIG, DATA, assert_same_weights, make, newest_step, spoilt
 
 from course_lib import storage
 from course_lib.data import CorpusBatches
@@ -112,7 +112,7 @@ def test_on_a_full_disk_training_goes_on_and_says_so(tmp_path, full_disk, capsys
     assert "a run that is interrupted now goes on from step 14" in said
     assert newest_step(tmp_path) == 14 and len(list(tmp_path.iterdir())) == 2  # what was whole stays
     full_disk["room"] = 100
-    resumed = make(seed=5)
+    resumed = spoilt()
     train(resumed, DATA, TrainConfig(**CONFIG), folder=tmp_path)
     assert_same_weights(whole, resumed)
     assert newest_step(tmp_path) == 30
@@ -153,13 +153,53 @@ def test_checkpoints_that_cannot_be_read_are_passed_over(tmp_path, monkeypatch, 
 
 
 def test_progress_is_kept_below_checkpoints_that_are_damaged(tmp_path):
-    saved = Checkpoints(tmp_path)
     for step in (28, 35):
         (tmp_path / f"step-{step:09d}.checkpoint").write_bytes(b"damaged")
+    saved = Checkpoints(tmp_path)
     for step in (7, 14, 21):
         saved.write(step, b"state %d" % step)
     assert next(Checkpoints(tmp_path).whole()) == b"state 21"
     assert sorted(int(path.stem[5:]) for path in saved.files()) == [14, 21, 28, 35]
+
+
+def test_files_of_others_in_the_folder_are_left_alone(tmp_path, capsys):
+    saved = Checkpoints(tmp_path)
+    saved.write(7, b"state 7")
+    others = [tmp_path / name for name in ("step-best.checkpoint", "step-000000001-mine.checkpoint", "notes.txt")]
+    for other in others:
+        other.write_bytes(b"mine")
+    half = tmp_path / "step-000000014.checkpointab12.partial"
+    half.write_bytes(b"half of a checkpoint, left by a kill")
+    again = Checkpoints(tmp_path)
+    assert next(again.whole()) == b"state 7"
+    again.try_out()
+    for step in (14, 21, 28):
+        again.write(step, b"state %d" % step)
+    assert all(other.read_bytes() == b"mine" for other in others) and not half.exists()
+    assert len(list(tmp_path.glob("*"))) == 2 + len(others)
+    assert not capsys.readouterr().out
+
+
+def test_whole_files_with_other_content_are_passed_over(tmp_path, capsys):
+    whole, model = make(), spoilt()
+    train(whole, DATA, TrainConfig(**CONFIG), folder=tmp_path)
+    write_checked(tmp_path / "step-000000098.checkpoint", b"hello")
+    packed = io.BytesIO()
+    torch.save({"weights": 3}, packed)
+    write_checked(tmp_path / "step-000000099.checkpoint", packed.getvalue())
+    train(model, DATA, TrainConfig(**CONFIG), folder=tmp_path)
+    assert_same_weights(whole, model)
+    assert capsys.readouterr().out.count("is not one of a training run") == 2
+
+
+def test_a_run_does_not_write_where_another_has_begun(tmp_path, capsys):
+    first, second = Checkpoints(tmp_path), Checkpoints(tmp_path)
+    second.write(5, b"second, 5")
+    first.write(7, b"first, 7")
+    assert "Another run writes to" in capsys.readouterr().out
+    second.write(10, b"second, 10")
+    second.write(15, b"second, 15")
+    assert [read_checked(path) for path in second.files()] == [b"second, 15", b"second, 10"]
 
 
 def test_the_name_of_a_text_says_its_content_and_not_how_numpy_prints_it():

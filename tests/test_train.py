@@ -3,7 +3,9 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
@@ -22,6 +24,14 @@ def make(seed=0, **changes):
     return Transformer(
         ModelConfig(**dict(n_layers=2, n_heads=2, d_model=16, d_head=8, d_vocab=20, n_ctx=17) | changes), seed
     )
+
+
+def spoilt():
+    """As `make`, with other weights: what a checkpoint holds is seen to take their place."""
+    model = make()
+    for weight in model.parameters():
+        weight.data.fill_(0.5)
+    return model
 
 
 def measure(model):
@@ -100,7 +110,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(at, tmp_path):
 
     with pytest.raises(Killed):
         train(parts, Interrupted(4, 20, 17, 3, 6), TrainConfig(**CONFIG), measure, tmp_path)
-    resumed = make(seed=9)  # what stands in the model before is overwritten
+    resumed = spoilt()  # what stands in the model before is overwritten
     if at < 7:
         resumed = make()
     history = train(resumed, DATA, TrainConfig(**CONFIG), measure, tmp_path)
@@ -155,7 +165,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path):
     content = newest.read_bytes()
     for damage in (content[: len(content) // 2], b"", content[:-1] + bytes([content[-1] ^ 1])):
         newest.write_bytes(damage)
-        resumed = make(seed=5)
+        resumed = spoilt()
         train(resumed, DATA, TrainConfig(**CONFIG), folder=tmp_path)
         assert_same_weights(whole, resumed)
 
@@ -167,7 +177,7 @@ def test_a_finished_run_is_loaded_not_repeated(tmp_path):
     def never(model):
         raise AssertionError("measured again")
 
-    loaded = make(seed=5)
+    loaded = spoilt()
     history = train(loaded, DATA, TrainConfig(**CONFIG), never, tmp_path)
     assert_same_weights(whole, loaded)
     assert len(history.records) == 4
@@ -182,6 +192,75 @@ def test_another_run_in_the_folder_is_refused(tmp_path):
         train(make(n_layers=1), DATA, TrainConfig(**CONFIG), folder=tmp_path)
     with pytest.raises(ValueError, match="seed=0.*seed=8"):
         train(make(), RepeatedSegments(4, 20, 17, 3, 6, seed=8), TrainConfig(**CONFIG), folder=tmp_path)
+    with pytest.raises(ValueError, match="model.seed: 0 there, 1 here"):
+        train(make(seed=1), DATA, TrainConfig(**CONFIG), folder=tmp_path)
+
+
+def test_a_place_in_memory_is_no_part_of_what_a_run_is(tmp_path):
+    class Drawn:
+        def __call__(self, step):
+            return DATA(step)
+
+    for _ in range(2):
+        kept_alive = Drawn()  # so that the next one lies elsewhere
+        assert len(train(make(), partial(Drawn.__call__, kept_alive), TrainConfig(**CONFIG), folder=tmp_path).records)
+    with pytest.raises(ValueError, match="another run"):
+        train(make(), kept_alive, TrainConfig(**CONFIG), folder=tmp_path)
+
+
+def test_a_model_in_mid_training_begins_no_run_in_an_empty_folder(tmp_path):
+    def until_five(step):
+        if step == 5:
+            raise KeyboardInterrupt
+        return DATA(step)
+
+    model = make()
+    with pytest.raises(KeyboardInterrupt):
+        train(model, until_five, TrainConfig(**CONFIG), folder=tmp_path / "one")
+    with pytest.raises(
+        ValueError, match="broken off after step 4, and .*two holds no checkpoint of it: build the model"
+    ):
+        train(model, DATA, TrainConfig(**CONFIG), folder=tmp_path / "two")
+    whole = make()
+    train(whole, DATA, TrainConfig(**CONFIG), folder=tmp_path / "two")
+    train(model, DATA, TrainConfig(**CONFIG), folder=tmp_path / "two")  # a finished run is loaded
+    assert_same_weights(whole, model)
+
+
+def test_records_keep_what_was_measured_and_checkpoints_can_hold_it(tmp_path):
+    def measured(model):
+        scores = [np.float64(0.5), (np.int64(2), "name", None, True)]
+        return {"row": model.W_E[1], "scores": scores, "numpy": np.float32(0.25)}
+
+    first = train(make(), DATA, TrainConfig(**CONFIG), measured, tmp_path)
+    again = train(make(), DATA, TrainConfig(**CONFIG), measured, tmp_path)
+    assert not torch.equal(first.records[0]["row"], first.records[-1]["row"])
+    for ours, theirs in zip(first.records, again.records, strict=True):
+        assert torch.equal(ours.pop("row"), theirs.pop("row")) and ours == theirs
+    assert [type(part) for part in again.records[0]["scores"][1]] == [int, str, type(None), bool]
+
+
+@pytest.mark.parametrize(
+    ("measured", "words"),
+    [
+        ({"a": np.ones(3)}, "measure returns 'a' as ndarray; wanted are numbers, strings and tensors"),
+        ({"a": [1.0, {}]}, "'a' as dict"),
+        ({"step": 3}, "measure returns step, which every record has already"),
+    ],
+)
+def test_what_no_checkpoint_can_hold_is_refused_before_training(measured, words):
+    model = make()
+    with pytest.raises(ValueError, match=words):
+        train(model, DATA, TrainConfig(**CONFIG), lambda model: measured)
+    assert_same_weights(model, make())
+
+
+def test_a_last_token_out_of_the_vocabulary_is_named():
+    for wrong in (-100, 20):
+        batch = DATA(0)
+        batch[1, -1] = wrong
+        with pytest.raises(ValueError, match=str(wrong)):
+            train(make(), lambda step, batch=batch: batch, TrainConfig(**CONFIG))
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run_and_is_not_saved(tmp_path):
