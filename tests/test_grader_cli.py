@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -263,6 +264,14 @@ def test_shares_are_merged_into_what_one_run_writes(submitted, tmp_path, capsys,
         (["grade", "{}", "--out", "{}/r", "--shard", "1/2"], "--shard needs --seed"),
         (["grade", "{}/nowhere", "--out", "{}/r"], "must exist, got {}/nowhere"),
         (["grade", "{}", "--out", "{}/file"], "file"),
+        (["grade", "{}", "--out", "{}/file"], "--out must be a folder, which {}/file is not"),
+        (["grade", "{}", "--out", ""], "--out must name a folder; got an empty text"),
+        (["merge", "{}", "--out", ""], "--out must name a folder; got an empty text"),
+        (["export", "{}", "--to", "csv", "--out", ""], "--out must name a file; got an empty text"),
+        (["export", "{}", "--to", "csv", "--out", "{}"], "--out must be a file; {} is a folder"),
+        (["grade", "{}", "--out", "{}/r", "--exercises", ","], "got ,"),
+        (["export", "--to", "gradescope", "--exercises", " , ", "--out", "{}/x"], "must be chapters"),
+        (["grade", "{}", "--out", "{}/r", "--jobs", "65"], "--jobs must be at most 64; got 65"),
         (["grade", "{}"], "--out"),
         (["grade", "{}", "--out", "{}/r", "--isolation", "magic"], "invalid choice: 'magic'"),
         (["report", "{}"], "must be a folder that `course grade` wrote"),
@@ -278,6 +287,71 @@ def test_a_wrong_command_is_one_sentence_and_ends_with_2(words, sentence, tmp_pa
     status, out, err = follow(capsys, *(word.replace("{}", str(tmp_path)) for word in words))
     assert (status, out) == (2, "") and sentence.replace("{}", str(tmp_path)) in err and "Traceback" not in err
     assert err.count("\n") == 1 or err.startswith("usage:")
+
+
+@pytest.mark.parametrize(
+    ("submissions", "out"),
+    [("class", "class"), ("class", "."), ("course", "course"), ("course", "course/submitted"), ("link", "class")],
+)
+def test_results_do_not_go_among_the_submissions(submissions, out, tmp_path, capsys, pretending):
+    for folder in ("class", "course/submitted/ada/hw3"):
+        (tmp_path / folder).mkdir(parents=True)
+        shutil.copy(ROOT / "exercises" / "03_previous_token_head.ipynb", tmp_path / folder / "a.ipynb")
+    (tmp_path / "link").symlink_to(tmp_path / "class")
+    before = sorted(tmp_path.rglob("*"))
+    status, _, err = follow(capsys, "grade", tmp_path / submissions, "--out", tmp_path / out)
+    assert status == 2 and err.startswith("--out must not be the folder of the submissions") and err.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+    status, said, _ = follow(capsys, "grade", tmp_path / submissions, "--out", tmp_path / submissions / "results")
+    assert status == 0 and said.startswith("1 submission in")
+
+
+def test_isolation_that_the_command_itself_leaves_out_is_no_fault_of_the_machine(tmp_path, capsys, pretending):
+    words = ["grade", tmp_path, "--out", tmp_path / "out", "--isolation", "limits"]
+    status, out, err = follow(capsys, *words, "--require-isolation", "uid")
+    assert (status, out) == (3, "") and "--require-isolation uid cannot be met with --isolation limits" in err
+    assert "probe" not in err and not (tmp_path / "out").exists()
+    status, _, err = follow(capsys, *words, "--require-isolation", "limits")
+    assert status == 0 and "off: landlock, namespaces, uid. --isolation limits leaves them out." in err
+    assert "probe" not in err
+
+
+def full_disk(monkeypatch, when=lambda name: True):
+    """From now on no byte can be written into files of some names; pages and grade books are checked by `fdopen`."""
+    synced, opened = os.fsync, os.fdopen
+
+    def fsync(descriptor):
+        if when(os.readlink(f"/proc/self/fd/{descriptor}")):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        synced(descriptor)
+
+    def fdopen(descriptor, mode="r", *more, **named):
+        if "w" in mode:
+            os.close(descriptor)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return opened(descriptor, mode, *more, **named)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "fdopen", fdopen)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="a file's name is found through /proc")
+def test_a_full_disk_is_told_with_the_file_and_leaves_no_half_of_it(graded, submitted, tmp_path, capsys, pretending):
+    out, full = tmp_path / "results", "No space left on device"
+    shutil.copytree(graded[0], out)
+    before = sorted(tmp_path.rglob("*"))
+    full_disk(pretending)
+    for words, name in (
+        (["grade", submitted, "--out", out, "--exercises", "3"], "results/results.jsonl"),
+        (["export", out, "--to", "csv", "--out", tmp_path / "x.csv"], "x.csv"),
+        (["export", out, "--to", "moodle", "--out", tmp_path / "x.csv"], "x.csv"),
+        (["export", "--to", "gradescope", "--exercises", "3", "--out", tmp_path / "x.zip"], "x.zip"),
+        (["report", out, "--title", "x"], "results/html/"),
+    ):
+        pretending.setattr(Pretending, "here", tuple(json.loads(graded[1].stdout)["isolation"]))
+        status, _, err = follow(capsys, *words)
+        assert status == 2 and err.startswith(f"{tmp_path}/{name}") and err.endswith(f": {full}\n"), (words, err)
+    assert [path for path in sorted(tmp_path.rglob("*")) if path not in before] == [out / "html"]
 
 
 def test_names_of_files_do_not_command_the_terminal(tmp_path, capsys, pretending):
@@ -329,7 +403,7 @@ def test_exercises_are_named_by_chapter_and_number(wanted, found):
     assert list(choice.exercise_ids(wanted)) == found
 
 
-@pytest.mark.parametrize("wanted", [".1", "0.", "13", "3.2.1", "x", "3;4"])
+@pytest.mark.parametrize("wanted", [".1", "0.", "13", "3.2.1", "x", "3;4", ",", " , "])
 def test_what_names_no_exercise_is_refused(wanted):
     with pytest.raises(ValueError, match=re.escape(f"got {wanted}")):
         choice.exercise_ids(wanted)

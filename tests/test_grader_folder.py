@@ -80,6 +80,38 @@ def test_what_is_clearly_none_is_set_aside_unless_a_notebook_stands_in_it(tmp_pa
     )
 
 
+SIDE = (".gitignore", ".gitkeep", ".Rhistory", "~$a.ipynb", "~$hw.docx", "._a.zip", "x/.DS_Store", "Thumbs.db")
+SIDE_FOLDERS = (".venv/lib/six.py", ".git/hooks/a.py", "x/.vscode/a.ipynb", "__MACOSX/a.ipynb")
+ROWS = ["README", "run.sh", ".hw.ipynb", ".ipynb", "x/.hw.PY", ".backup", "requirements"]
+
+
+def test_what_programs_keep_beside_the_work_is_no_submission(tmp_path):
+    put(tmp_path / "on disk", *SIDE, *SIDE_FOLDERS, data=b"x")
+    put(tmp_path / "on disk", "~$a.ipynb")
+    put(tmp_path / "on disk", *ROWS)  # .backup: a notebook stands in it, whatever its name
+    (tmp_path / "on disk" / ".cache").symlink_to(tmp_path)
+    found = find_all(tmp_path / "on disk")
+    assert [one.name for one in found.submissions] == sorted(ROWS)
+    assert found.ignored == tuple(sorted([*SIDE, ".cache", ".git", ".venv", "__MACOSX", "x/.vscode"]))
+    members = [*((name, b"x") for name in (*SIDE, *SIDE_FOLDERS)), *((name, NOTEBOOK) for name in ROWS)]
+    (tmp_path / "a.zip").write_bytes(make_zip(members))
+    found = find_all(tmp_path / "a.zip")
+    assert [one.name for one in found.submissions] == sorted(f"a.zip!{name}" for name in ROWS)
+    assert found.ignored == tuple(sorted(f"a.zip!{name}" for name in (*SIDE, *SIDE_FOLDERS)))
+
+
+def test_dot_files_do_not_hide_nbgraders_layout(tmp_path):
+    put(tmp_path, "submitted/ada/hw1/hw1.ipynb", ".venv/six.py")
+    put(tmp_path, ".gitignore", data=b"x")
+    assert people(tmp_path) == [("ada", "hw1")]
+
+
+def test_a_zip_that_is_named_by_its_suffix_alone_is_opened(tmp_path):
+    put(tmp_path, ".zip", "x/.zip", data=make_zip([("hw.ipynb", NOTEBOOK)]))
+    put(tmp_path, "y/.zip", data=b"")
+    assert names(tmp_path) == [".zip!hw.ipynb", "x/.zip!hw.ipynb", "y/.zip"]
+
+
 def test_nothing_but_plain_files_is_opened(tmp_path):
     secret = tmp_path / "secret"
     secret.write_bytes(NOTEBOOK)

@@ -630,7 +630,18 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     with pytest.raises(RuntimeError), written_whole(path) as file:
         file.write(b"half")
         raise RuntimeError
-    assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_journal(tmp_path, monkeypatch):
+    path = tmp_path / "journal.jsonl"
+    with Store(path) as store:
+        for write in (lambda *_: 3, lambda *_: os.pread(-1, 1, 0)):
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "write", write)
+                with pytest.raises(OSError) as caught:
+                    store.add({"n": 1})
+            assert caught.value.filename == str(path) and caught.value.strerror
 
 
 def test_solutions_of_all_chapters_pass_at_once(tmp_path):

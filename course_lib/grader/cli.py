@@ -114,7 +114,8 @@ def _json(parser: argparse.ArgumentParser) -> None:
 def _grade(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("submissions", metavar="SUBMISSIONS", help="a folder, or a zip")
-    add("--out", metavar="RESULTS", required=True, help="the folder for the results; may hold some already")
+    add("--out", metavar="RESULTS", required=True, help="the folder for the results; may hold some already; "
+        "not that of the submissions")  # fmt: skip
     add("--exercises", metavar="LIST", default="", help='chapters and exercises, "3,4.2" (default: all of a chapter '
         "that a notebook belongs to)")  # fmt: skip
     add("--seed", type=int, help="draws the inputs; the same seed gives the same results (default: that of the results "
@@ -123,7 +124,7 @@ def _grade(parser: argparse.ArgumentParser) -> None:
         help=f"refuse to run below this level: {', '.join(LEVELS)} (default: none)")  # fmt: skip
     add("--isolation", metavar="LEVEL", choices=(*LEVELS, "best"), default="best",
         help="use the layers up to this level only (default: best, all that this machine has)")  # fmt: skip
-    add("--jobs", type=int, metavar="N", help="exercises at a time (default: one more than cores)")
+    add("--jobs", type=int, metavar="N", help="exercises at a time, 1 to 64 (default: one more than cores)")
     add("--shard", metavar="I/N", help="grade share I of N only, for example 2/8")
     add("--scheduler", metavar="ADDRESS", help="grade on this Dask cluster, for example tcp://HOST:8786")
     _json(parser)

@@ -54,7 +54,7 @@ def follow(name: str, options: argparse.Namespace) -> int:
     try:
         told = COMMANDS[name](options)
     except TooLittleIsolation as missing:
-        return _fail(UNSAFE, f"{missing}. `course probe` says why.")
+        return _fail(UNSAFE, f"{missing}.")
     except (ValueError, InUse, ClusterError) as wrong:
         return _fail(WRONG, str(wrong))
     except OSError as error:
@@ -77,15 +77,16 @@ def _fail(status: int, sentence: str) -> int:
 
 
 def _grade(options: argparse.Namespace) -> Told:
-    out = Path(options.out)
+    out = _folder(options.out)
     chosen = Options(
         seed=_seed(options, out),
         exercises=exercise_ids(options.exercises) if options.exercises else (),
         isolation=options.isolation,
         require=options.require,
-        parallel=_at_least_one("--jobs", options.jobs) if options.jobs is not None else workers(),
+        parallel=_jobs(options.jobs) if options.jobs is not None else workers(),
         shard=_shard(options.shard),
     )
+    _check_levels(chosen)
     with _progress(options.quiet) as on_row:
         if options.scheduler:
             summary = grade_on_cluster(Path(options.submissions), out, chosen, options.scheduler, on_row)
@@ -105,15 +106,18 @@ def _graded(summary: Summary, chosen: Options, out: Path) -> Told:
         f"Written: {summary.results}. Next: {after}",
     ]
     facts = asdict(summary) | {"results": str(summary.results), "seed": chosen.seed}
-    return Told(LEFT if _faults(summary) else DONE, lines, facts, list(_warnings(summary)))
+    return Told(LEFT if _faults(summary) else DONE, lines, facts, list(_warnings(summary, chosen.isolation)))
 
 
-def _warnings(summary: Summary) -> Iterator[str]:
+def _warnings(summary: Summary, level: str) -> Iterator[str]:
     if summary.ignored:
         more = ", ..." if len(summary.ignored) > MAX_LISTED else ""
         yield f"Not a submission, left out: {', '.join(summary.ignored[:MAX_LISTED])}{more}"
-    if missing := [layer for layer in LAYERS if layer not in summary.isolation]:
-        yield f"Layers of isolation that are off: {', '.join(missing)}. `course probe` says why."
+    allowed = len(LAYERS) if level == "best" else isolation.LEVELS.index(level)
+    whys = ((LAYERS[:allowed], "`course probe` says why"), (LAYERS[allowed:], f"--isolation {level} leaves them out"))
+    for layers, why in whys:
+        if missing := [layer for layer in layers if layer not in summary.isolation]:
+            yield f"Layers of isolation that are off: {', '.join(missing)}. {why}."
     if failed := _faults(summary):
         rows = counted(failed, "row is a grader_error", "rows are grader_errors")
         yield f"{rows}: the grader failed, not the learner. The same command tries again."
@@ -149,10 +153,40 @@ def _shard(text: str | None) -> tuple[int, int]:
     return int(place), int(count)
 
 
-def _at_least_one(name: str, value: int) -> int:
+def _jobs(value: int) -> int:
     if value < 1:
-        raise ValueError(f"{name} must be at least 1; got {value}")
+        raise ValueError(f"--jobs must be at least 1; got {value}")
+    if value > isolation.SLOTS:
+        raise ValueError(f"--jobs must be at most {isolation.SLOTS}; got {value}")
     return value
+
+
+def _check_levels(chosen: Options) -> None:
+    """Refuse a command that requires more than it lets the grader use, whatever this machine has."""
+    levels = isolation.LEVELS
+    if chosen.isolation != "best" and levels.index(chosen.isolation) < levels.index(chosen.require):
+        raise TooLittleIsolation(
+            f"--require-isolation {chosen.require} cannot be met with --isolation {chosen.isolation}, "
+            "which leaves out the layers above it"
+        )
+
+
+def _folder(out: str) -> Path:
+    """The folder that --out names; it need not be there yet."""
+    if not out:
+        raise ValueError("--out must name a folder; got an empty text")
+    if (path := Path(out)).exists() and not path.is_dir():
+        raise ValueError(f"--out must be a folder, which {out} is not")
+    return path
+
+
+def _file(out: str) -> Path:
+    """The file that --out names; it need not be there yet."""
+    if not out:
+        raise ValueError("--out must name a file; got an empty text")
+    if Path(out).is_dir():
+        raise ValueError(f"--out must be a file; {out} is a folder")
+    return Path(out)
 
 
 @contextlib.contextmanager
@@ -197,7 +231,7 @@ def wording(rows: Sequence[Row]) -> report.Wording:
 
 
 def _export(options: argparse.Namespace) -> Told:
-    out = Path(options.out)
+    out = _file(options.out)
     if options.to == "gradescope":
         return _gradescope(options, out)
     if options.results is None:
@@ -239,7 +273,7 @@ def _probe(options: argparse.Namespace) -> Told:
 
 
 def _merge(options: argparse.Namespace) -> Told:
-    written = results.merge([Path(part) for part in options.parts], Path(options.out))
+    written = results.merge([Path(part) for part in options.parts], _folder(options.out))
     states = dict(Counter(row["state"] for row in results.read_results(written)))
     line = f"{counted(sum(states.values()), 'submission')} in {written}: {_counts(states)}."
     failed = states.get("grader_error", 0)

@@ -28,6 +28,8 @@ _OTHERS = frozenset(
     )
 )
 _HIDDEN = {"__MACOSX", ".ipynb_checkpoints", "__pycache__", ".git", ".DS_Store", "Thumbs.db", "desktop.ini"}
+_COMPANIONS = ("._", "~$")  # what macOS and Office put before the name of a file to name one that goes with it
+_ANSWERS = (".ipynb", ".py", ".zip")  # endings that make a row also of a file whose name begins with a dot
 _LIKE_A_NOTEBOOK = re.compile(rb'^[\s\xef\xbb\xbf]*\{.*"(cells|nbformat|worksheets|metadata)"', re.DOTALL)
 _PEEK = 4096
 MAX_DEPTH = 50
@@ -77,7 +79,7 @@ def find_all(path: Path, leave_out: Path | None = None) -> Found:
         leave_out: a folder that is not looked into: where the results go.
 
     Raises:
-        ValueError: there is nothing at this path.
+        ValueError: there is nothing at this path, or it lies in `leave_out`.
     """
     if not path.exists():
         raise ValueError(f"the folder of submissions must exist, got {path}")
@@ -87,6 +89,7 @@ def find_all(path: Path, leave_out: Path | None = None) -> Found:
     if _is_nbgrader_course(path, leave_out):
         path = path / "submitted"
     if path.is_dir():
+        _check_outside(path.resolve(), leave_out)
         below = PurePosixPath("submitted") if path.name == "submitted" else PurePosixPath()
         found = _walk(path, "", below, leave_out)
     elif zipfile.is_zipfile(path):
@@ -96,6 +99,12 @@ def find_all(path: Path, leave_out: Path | None = None) -> Found:
     for item in found:
         (ignored if isinstance(item, str) else submissions).append(item)
     return Found(tuple(_unique(submissions)), tuple(sorted(ignored)))
+
+
+def _check_outside(path: Path, results: Path | None) -> None:
+    """Refuse results that would lie among the submissions, where the next run would take them for some."""
+    if results in (path, *path.parents):
+        raise ValueError(f"--out must not be the folder of the submissions, or one that holds it; got {results}")
 
 
 def _is_nbgrader_course(path: Path, leave_out: Path | None) -> bool:
@@ -143,9 +152,10 @@ def _walk(
     for entry in entries:
         own = f"{name}/{_text(entry.name)}".lstrip("/") if name else _text(entry.name)
         where, path = layout / _text(entry.name), Path(entry.path)
-        if entry.name in _HIDDEN:
+        is_folder = entry.is_dir(follow_symlinks=False)
+        if entry.name in _HIDDEN or (is_folder and _is_hidden(entry.name)):
             yield own
-        elif not entry.is_dir(follow_symlinks=False):
+        elif not is_folder:
             yield from _file(path, own, where)
         elif path.resolve() != leave_out:
             if entry.name.lower().endswith((".ipynb", ".zip")):
@@ -161,6 +171,9 @@ def _text(name: str) -> str:
 def _file(path: Path, name: str, where: PurePosixPath) -> Iterator[Submission | str]:
     try:
         mode = path.lstat().st_mode
+        if not stat.S_ISREG(mode) and _is_aside(where.name):
+            yield name
+            return
         if not stat.S_ISREG(mode):
             kind = "a link, and links are not followed" if stat.S_ISLNK(mode) else "not a plain file"
             yield _refused(name, where, f"This is {kind}.")
@@ -169,7 +182,9 @@ def _file(path: Path, name: str, where: PurePosixPath) -> Iterator[Submission | 
     except OSError as error:
         yield _refused(name, where, f"The file cannot be read: {error.strerror}.")
         return
-    if where.suffix.lower() == ".zip" or (where.suffix.lower() != ".ipynb" and start.startswith(b"PK\x03\x04")):
+    if where.name.startswith(_COMPANIONS):
+        yield name
+    elif where.suffix.lower() == ".zip" or (where.suffix.lower() != ".ipynb" and start.startswith(b"PK\x03\x04")):
         yield from _zip(path, name, (where.with_suffix(""),))
     elif _is_none(where, start):
         yield name
@@ -179,8 +194,20 @@ def _file(path: Path, name: str, where: PurePosixPath) -> Iterator[Submission | 
 
 def _is_none(where: PurePosixPath, start: bytes) -> bool:
     """True for a file that is no submission, by its name; not if a notebook stands in it all the same."""
-    hidden = bool(_HIDDEN & set(where.parts)) or where.name.startswith("._")
-    return hidden or (where.suffix.lower() in _OTHERS and not _LIKE_A_NOTEBOOK.match(start))
+    if any(map(_is_hidden, where.parts[:-1])) or where.name in _HIDDEN or where.name.startswith(_COMPANIONS):
+        return True
+    none = _is_aside(where.name) or where.suffix.lower() in _OTHERS
+    return none and not _LIKE_A_NOTEBOOK.match(start)
+
+
+def _is_hidden(folder: str) -> bool:
+    """True for the name of a folder in which programs keep their own things."""
+    return folder in _HIDDEN or folder.startswith(".")
+
+
+def _is_aside(name: str) -> bool:
+    """True for the name of a file that a program keeps beside others, such as .gitignore."""
+    return name.startswith(_COMPANIONS) or (name.startswith(".") and not name.lower().endswith(_ANSWERS))
 
 
 def _read_file(path: Path) -> bytes:

@@ -20,7 +20,7 @@ from course_lib.grader.isolation import LEVELS
 from course_lib.grader.results import Records, write_part, write_records
 from course_lib.grader.rows import STATES, Options, Record, Row, grade_record, grade_submission
 from course_lib.grader.server import Server
-from course_lib.grader.store import Store, locked
+from course_lib.grader.store import Store, locked, naming
 from course_lib.grader.zips import closing_zips
 from course_lib.grading.spec import Exercise
 
@@ -83,7 +83,7 @@ def grade_folder(
         make_server: makes the server, from a level of isolation and a number of workers.
 
     Raises:
-        ValueError: no such folder, or an exercise that does not exist.
+        ValueError: no such folder, `out` is that folder or holds it, or an exercise that does not exist.
         InUse: another grader writes into this folder now.
         TooLittleIsolation: `options.require` is not met.
     """
@@ -122,7 +122,10 @@ def check_isolation(layers: Iterable[str], require: str) -> None:
     missing = [layer for layer in LEVELS[1 : LEVELS.index(require) + 1] if layer not in layers]
     if missing:
         there = ", ".join(layers) or "none"
-        raise TooLittleIsolation(f"{require} is required, but {', '.join(missing)} is missing here; there is: {there}")
+        raise TooLittleIsolation(
+            f"{require} is required, but {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing here; "
+            f"there is: {there}. `course probe` says why"
+        )
 
 
 def _finished(work: Callable[[Any], Any], items: Iterable[Any], threads: int) -> Iterator[Any]:
@@ -179,7 +182,8 @@ class Run:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._close()
+        with naming(self._timings.name):  # what is not written yet is written now
+            self._close()
 
     def earlier(self, sha256: str) -> Record | None:
         """The newest record of a file with this content."""
@@ -193,7 +197,8 @@ class Run:
             self._n_reused += 1
         else:
             place = self._store.add(record)
-            print(json.dumps({"submission": name, "seconds": round(seconds, 4)}), file=self._timings)
+            with naming(self._timings.name):
+                print(json.dumps({"submission": name, "seconds": round(seconds, 4)}), file=self._timings)
         self._by_content[record["row"]["sha256"]] = self._places[name] = place
         self.n_done += 1
 

@@ -6,12 +6,13 @@ spoil the next. And a lock, so that two graders do not write into the same resul
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,22 @@ def _lock(descriptor: int, path: Path) -> None:
         raise InUse(text) from None
 
 
+@contextmanager
+def naming(path: Path | str, instead_of: Path | None = None) -> Iterator[None]:
+    """Give an error of the system the file's name, where it has none, or that of a draft."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(instead_of), instead_of):
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
 class Store:
     """Lines of JSON in a file that only grows; several threads may add to it."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._descriptor = os.open(path, _FLAGS, 0o644)
         self._lock = threading.Lock()
 
@@ -78,11 +91,11 @@ class Store:
         """
         text = json.dumps(record, sort_keys=True).encode()
         line = b"\n%08x %s" % (zlib.crc32(text), text)
-        with self._lock:
+        with self._lock, naming(self._path):
             start = os.fstat(self._descriptor).st_size
             written = os.write(self._descriptor, line)
             if written < len(line):
-                raise OSError(f"only {written} of {len(line)} bytes could be written: the disk is full")
+                raise OSError(errno.ENOSPC, f"only {written} of {len(line)} bytes could be written: the disk is full")
             _sync(self._descriptor)
         return start + 1, len(line) - 1
 
@@ -90,7 +103,8 @@ class Store:
         """The record at a place."""
         record = _record(self._bytes(*place))
         if record is None:
-            raise OSError("a finished record cannot be read any more: something else wrote into its file")
+            text = "a finished record cannot be read any more: something else wrote into its file"
+            raise OSError(errno.EIO, text, str(self._path))
         return record
 
     def _bytes(self, start: int, length: int) -> bytes:
@@ -135,11 +149,17 @@ def _record(line: bytes) -> dict[str, Any] | None:
 def written_whole(path: Path) -> Iterator[Any]:
     """A file to write bytes into, which takes its place when all of it is on the disk, and not before."""
     draft = path.with_name(f".{path.name}.part")
-    with open(draft, "wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)
+    with naming(path, instead_of=draft):
+        try:
+            with open(draft, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(draft, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(draft)
+            raise
     _sync_folder(path.parent)
 
 
