@@ -6,6 +6,7 @@ It acts on `result`, what a head adds to the residual stream; a bias that belong
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 
 import torch
@@ -197,10 +198,13 @@ def check_heads(model: Transformer, heads: Iterable[Head]) -> set[Head]:
     """The heads as a set of (layer, head); a `ValueError` says what is wrong with one that the model does not have."""
     chosen = set()
     for pair in heads:
-        if not (isinstance(pair, tuple) and len(pair) == 2 and all(hasattr(part, "__index__") for part in pair)):
-            raise ValueError(f"heads must be (layer, head) pairs of integers such as [(1, 0)], got {pair!r} among them")
-        chosen.add((int(pair[0]), int(pair[1])))
-        check_head(model.config, *pair)
+        try:
+            layer, head = map(operator.index, pair if isinstance(pair, tuple) else ())
+        except (TypeError, ValueError):  # not integers, not two of them
+            wanted = "(layer, head) pairs of integers such as [(1, 0)]"
+            raise ValueError(f"heads must be {wanted}, got {pair!r} among them") from None
+        check_head(model.config, layer, head)
+        chosen.add((layer, head))
     return chosen
 
 

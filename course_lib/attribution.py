@@ -20,6 +20,7 @@ from torch import Tensor
 
 from course_lib.circuits import folded, norm_bias, norm_scale
 from course_lib.composition import KINDS, Head, check_order
+from course_lib.config import INTEGERS
 from course_lib.model import Attention, Tap, Transformer, check_head, check_tokens, smear
 
 NUMBERS_LIMIT = 2**27  # that logit_attribution makes over the whole vocabulary: 512 MiB in float32
@@ -236,15 +237,16 @@ def _smeared(attn: Attention, head: int, k: Float[Tensor, "b t p e"]) -> Float[T
 
 def _check_targets(model: Transformer, tokens: Tensor, targets: Tensor | None, at: Tensor) -> None:
     config, length = model.config, tokens.shape[1]
-    if at.ndim != 1 or at.is_floating_point() or len(at) == 0 or int(at.min()) < -length or int(at.max()) >= length:
-        raise ValueError(f"positions must be integers [n] in {-length}..{length - 1}, at least one, got {at.tolist()}")
+    if at.ndim != 1 or at.dtype not in INTEGERS or len(at) == 0 or int(at.min()) < -length or int(at.max()) >= length:
+        wanted = f"int64 or int32 integers [n] in {-length}..{length - 1}, at least one"
+        raise ValueError(f"positions must be {wanted}, got {at.dtype} {at.tolist()}")
     if targets is None:
         numbers = (config.n_layers * (config.n_heads + 2) + 3) * len(tokens) * len(at) * config.d_vocab  # at most
         if numbers > NUMBERS_LIMIT:
             raise ValueError(f"targets must be given here: all would make {numbers} numbers, over {NUMBERS_LIMIT}")
         return
     shape = [len(tokens), len(at)]
-    if list(targets.shape) != shape or targets.is_floating_point() or targets.dtype == torch.bool:
+    if list(targets.shape) != shape or targets.dtype not in INTEGERS:
         raise ValueError(f"targets must be token ids {shape}, [batch, n], got {targets.dtype} {list(targets.shape)}")
     if int(targets.min()) < 0 or int(targets.max()) >= config.d_vocab:
         raise ValueError(f"targets must lie in 0..{config.d_vocab - 1}, got {int(targets.min())}..{int(targets.max())}")

@@ -17,7 +17,6 @@ CHOICES = (  # of a filter, by a parameter: an equal value, or one next to it
     re.compile(r"^datum\.(\w+) ?===? ?(\w+)$"),
     re.compile(r"^abs\(datum\.(\w+) - (\w+)\) < [\d.]+$"),
 )
-FIELD = re.compile(r"datum\.(\w+)|datum\[['\"]([^'\"]+)['\"]\]")
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,8 @@ def checkpoint_record(
     Args:
         text: tokens to predict, for the loss and the in-context-learning score, [batch, pos].
         repeated: repeated random tokens for the head scores, from `data.repeated_tokens`.
-        batch: sequences of `text` at once; their logits over the whole vocabulary are held together.
+        batch: sequences of `text` at once; unless the model is a `Transformer`, their logits over the whole
+            vocabulary are held together.
         icl: `early`, `late`, `window` of `icl.icl_score`.
 
     Returns:
@@ -73,8 +74,8 @@ def checkpoint_record(
         "loss": losses.mean().item(),
         "icl": icl_score(losses, **icl).item(),
         "head": scores["prefix_matching"].idxmax(),
-        "prefix_matching": scores["prefix_matching"].max(),
-        "previous_token": scores["previous_token"].max(),
+        "prefix_matching": float(scores["prefix_matching"].max()),
+        "previous_token": float(scores["previous_token"].max()),
     }
 
 

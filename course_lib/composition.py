@@ -96,7 +96,7 @@ def composition_score(W_A: Tensor, W_B: Tensor) -> float:
         W_B: the later map, [inner, columns].
 
     Raises:
-        ValueError: not two matrices that multiply, or one is all zeros, where the score is undefined.
+        ValueError: not two matrices that multiply, NaN or infinity, or one is all zeros, where the score is undefined.
 
     Source: Elhage et al. 2021; its columns-first notation writes the same product in the opposite order.
     """
@@ -107,6 +107,8 @@ def composition_score(W_A: Tensor, W_B: Tensor) -> float:
         )
     norms = [float(torch.linalg.matrix_norm(W)) for W in (W_A, W_B)]
     for name, norm in zip(("W_A", "W_B"), norms, strict=True):
+        if not math.isfinite(norm):
+            raise ValueError(f"{name} must be finite, got NaN or infinity, or numbers whose squares overflow")
         if norm == 0:
             raise ValueError(f"{name} must not be all zeros: a map that writes or reads nothing has no score")
     return float(torch.linalg.matrix_norm(W_A @ W_B)) / math.prod(norms)
@@ -129,7 +131,7 @@ def composition_scores(
         `{(earlier, later): score}`, heads named "layer.head", as in `("0.0", "1.0")`; empty for one layer.
 
     Raises:
-        ValueError: another `kind`; a head whose circuit is all zeros; `distance` as in `qk_circuit`.
+        ValueError: another `kind`; a head whose circuit is all zeros or not finite; `distance` as in `qk_circuit`.
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from dataclasses import dataclass, fields
 
 import torch
@@ -9,6 +11,8 @@ from torch import Tensor
 
 POSITIONS = ("qk", "residual", "rotary")
 GELUS = ("exact", "tanh")
+COUNTS = ("n_layers", "n_heads", "d_model", "d_head", "d_vocab", "n_ctx")
+INTEGERS = (torch.int64, torch.int32)  # what tokens and positions are given in: PyTorch looks up no others
 # Younger than the first recorded runs: `to_dict` leaves them out at their defaults, so that old checkpoints match.
 LATER_FIELDS = (
     "parallel_residual",
@@ -46,7 +50,9 @@ class ModelConfig:
     rotary_base: float = 10_000.0  # the slowest pair turns by about 1/rotary_base radians a position
 
     def __post_init__(self) -> None:
-        for name in ("n_layers", "n_heads", "d_model", "d_head", "d_vocab", "n_ctx"):
+        for name in (*COUNTS, "d_mlp"):
+            _check_whole(name, getattr(self, name))
+        for name in COUNTS:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.d_mlp < 0:
@@ -56,8 +62,8 @@ class ModelConfig:
                 raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
         if self.parallel_residual and not self.d_mlp:
             raise ValueError("parallel_residual needs an MLP, got d_mlp 0")
-        if not self.norm_eps > 0:
-            raise ValueError(f"norm_eps must be above 0, got {self.norm_eps}")
+        if not (self.norm_eps > 0 and math.isfinite(self.norm_eps)):
+            raise ValueError(f"norm_eps must be above 0 and finite, got {self.norm_eps}")
         if self.positions == "rotary":
             self._check_rotary()
         elif not self.learned_positions and self.d_model % 2:
@@ -73,8 +79,8 @@ class ModelConfig:
                 "rotary_share must lie in 0..1 and turn an even number of dimensions, at least 2, "
                 f"got {self.rotary_share} of d_head {self.d_head}, which is {self.rotary_dim}"
             )
-        if not self.rotary_base > 0:
-            raise ValueError(f"rotary_base must be above 0, got {self.rotary_base}")
+        if not (self.rotary_base > 0 and math.isfinite(self.rotary_base)):
+            raise ValueError(f"rotary_base must be above 0 and finite, got {self.rotary_base}")
 
     @property
     def rotary_dim(self) -> int:
@@ -89,12 +95,25 @@ class ModelConfig:
         }
 
 
+def _check_whole(name: str, value: object) -> None:
+    """Raise a `ValueError` unless `value` is a whole number, of Python, numpy or PyTorch."""
+    try:
+        operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name} must be a whole number, got {value!r}") from None
+
+
+def check_integers(tokens: Tensor) -> None:
+    """Raise a `ValueError` unless `tokens` are int64 or int32."""
+    if tokens.dtype not in INTEGERS:
+        raise ValueError(f"tokens must be int64 or int32 integers, got {tokens.dtype}")
+
+
 def check_tokens(tokens: Tensor, config: ModelConfig) -> None:
     """Raise a `ValueError` that names what is wrong with `tokens` for a model of this configuration."""
     if tokens.ndim != 2 or tokens.numel() == 0:
         raise ValueError(f"tokens must have shape [batch, pos] and not be empty, got {list(tokens.shape)}")
-    if tokens.is_floating_point() or tokens.dtype == torch.bool:
-        raise ValueError(f"tokens must be integers, got {tokens.dtype}")
+    check_integers(tokens)
     if tokens.shape[1] > config.n_ctx:
         raise ValueError(f"tokens has {tokens.shape[1]} positions, the model's context n_ctx is {config.n_ctx}")
     if tokens.is_cuda and torch.cuda.is_current_stream_capturing():

@@ -57,7 +57,7 @@ def repeated_tokens(
             raise ValueError(f"{name} must be at least 1, got {value}")
     if length > d_vocab - 1:
         raise ValueError(f"length {length} needs as many different tokens; d_vocab={d_vocab} has {d_vocab - 1}")
-    order = torch.rand(batch, d_vocab - 1, generator=generator).argsort(dim=1)
+    order = torch.rand(batch, d_vocab - 1, generator=generator, dtype=torch.float32).argsort(dim=1)
     rows = (order[:, :length] + 1).repeat(1, repeats)
     if start_token is None:
         return rows

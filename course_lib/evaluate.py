@@ -72,7 +72,7 @@ def losses_of(model: Transformer, resid: Float[Tensor, "b n d"], tokens: Int[Ten
     """Loss in nats of every token but the first from the final residual stream; few logits stand at any time."""
     check_tokens(tokens[:, 1:], model.config)
     rows = 2 * rows_at_once(model.config.d_vocab, resid.device)
-    pieces = zip(resid.flatten(0, 1).split(rows), tokens[:, 1:].flatten().split(rows), strict=True)
+    pieces = zip(resid.flatten(0, 1).split(rows), tokens[:, 1:].flatten().long().split(rows), strict=True)
     losses = [F.cross_entropy(model.unembed(r).float(), targets, reduction="none") for r, targets in pieces]
     return torch.cat(losses).view(tokens[:, 1:].shape)
 
@@ -90,8 +90,8 @@ def head_scores(model: Transformer, tokens: Int[Tensor, "b p"]) -> dict[str, Flo
     reuse_freed_memory()
     tokens = tokens.to(model.W_E.device)
     check_tokens(tokens, model.config)
-    if tokens.numel() == 0 or tokens.shape[1] < 2:
-        raise ValueError(f"a score needs at least 1 sequence of at least 2 positions, got {list(tokens.shape)}")
+    if tokens.shape[1] < 2:
+        raise ValueError(f"a score needs at least 2 positions, got {list(tokens.shape)}")
     induction = induction_targets(tokens)
     row, key = torch.ones_like(tokens[:, 1:]).nonzero(as_tuple=True)
     previous = row, key + 1, key  # b q k, of all queries but the first

@@ -2,7 +2,7 @@
 
 Tokens are counted from 1 after the start token: token n is entry n - 1 of `scores.per_token_loss`. Losses are in
 nats. Every measure is a mean over examples: leading axes (snapshots, models) are kept, and the measure of a
-difference of losses is the difference of the measures.
+difference of losses is the difference of the measures. It is taken in float32 or, of float64 losses, in float64.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def icl_score(
 
     Source: Olsson et al. 2022, "in-context learning score".
     """
-    _check_losses(losses)
+    losses = _checked(losses)
     n = losses.shape[-1]
     if window < 0 or early - window < 1 or early >= late or late + window > n:
         raise ValueError(
@@ -66,7 +66,7 @@ def windowed_icl_score(
 
     Source: the course's own; Olsson et al. 2022 compare two single tokens.
     """
-    _check_losses(losses)
+    losses = _checked(losses)
     n = losses.shape[-1]
     if not (1 <= early[0] <= early[1] <= n and 1 <= late[0] <= late[1] <= n and early[0] < late[0]):
         need = f"need 1 <= first <= last <= {n}, and late to begin after early"
@@ -94,7 +94,7 @@ def index_slope(
 
     Source: the course's own; Olsson et al. 2022 study the derivative in ln(index), see `loss_derivative`.
     """
-    _check_losses(losses)
+    losses = _checked(losses)
     n = losses.shape[-1]
     last = n if last is None else last
     if against not in AGAINST:
@@ -146,7 +146,7 @@ def bootstrap(
 
     Source: Efron 1979, percentile method.
     """
-    _check_losses(losses)
+    losses = _checked(losses)
     examples = losses.shape[-2]
     if examples < 2 or samples < 2 or not 0 < level < 1:
         raise ValueError(f"need 2 examples, 2 samples and 0 < level < 1, got {examples}, {samples} and {level}")
@@ -182,8 +182,7 @@ def loss_map(snapshots: Mapping[int, Tensor]) -> pd.DataFrame:
         losses = snapshots[step]
         if losses.ndim not in (1, 2):
             raise ValueError(f"losses of step {step} must be [example, index] or [index], got {list(losses.shape)}")
-        losses = losses if losses.ndim == 2 else losses[None]
-        _check_losses(losses)
+        losses = _checked(losses if losses.ndim == 2 else losses[None])
         rows[step] = losses.mean(dim=0).tolist()
     lengths = {len(row) for row in rows.values()}
     if len(lengths) != 1:
@@ -205,7 +204,7 @@ def loss_derivative(
 
     Source: Olsson et al. 2022, argument 1, "derivative of loss with respect to the log token index".
     """
-    _check_losses(losses)
+    losses = _checked(losses)
     index = torch.arange(1, losses.shape[-1] + 1, dtype=losses.dtype, device=losses.device)
     return log_derivative(index, losses.mean(dim=-2), bins)
 
@@ -235,6 +234,7 @@ def log_derivative(
         raise ValueError("x and y must be finite, got NaN or infinity")
     if not (x[0] > 0 and (x.diff() > 0).all()):
         raise ValueError(f"x must be positive and rise, got {x[:3].tolist()} and so on")
+    y = _wide(y)
     x = x.to(y)
     means = log_bins(x, bins)  # m n
     ln_x, y = means @ x.log(), y @ means.mT
@@ -249,8 +249,15 @@ def log_bins(x: Float[Tensor, " n"], bins: int) -> Float[Tensor, "m n"]:
     return inside / inside.sum(dim=-1, keepdim=True)
 
 
-def _check_losses(losses: Tensor) -> None:
+def _wide(values: Tensor) -> Tensor:
+    """In float32 at least: in bfloat16 the token indices themselves are rounded from 257 on."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def _checked(losses: Tensor) -> Tensor:
+    """The losses in float32 at least, once they have a shape that fits and no NaN."""
     if losses.ndim < 2 or losses.numel() == 0:
         raise ValueError(f"losses must have shape [..., example, index] and not be empty, got {list(losses.shape)}")
     if not losses.isfinite().all():
         raise ValueError("losses contain NaN or infinity")
+    return _wide(losses)

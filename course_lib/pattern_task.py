@@ -75,7 +75,7 @@ def pattern_tasks(
         raise ValueError(f"need batch >= 1 and lines >= 2, got {batch} and {lines}")
     shape = (batch, lines)
     kinds = torch.randint(len(TEMPLATES), shape, generator=generator)
-    digits = torch.rand(batch, len(TEMPLATES), generator=generator).argsort(dim=1)  # b kind
+    digits = torch.rand(batch, len(TEMPLATES), generator=generator, dtype=torch.float32).argsort(dim=1)  # b kind
     labels = digits.gather(1, kinds) if permute_labels else kinds
     drawn = {}  # a word of every category for every line; the kind then picks two of them
     for category in sorted(set(sum(TEMPLATES, ()))):

@@ -41,9 +41,14 @@ def attention_chart(
     Raises:
         ValueError: a pattern that is not square or does not fit the labels.
     """
-    if pattern.ndim != 2 or tuple(pattern.shape) != (len(tokens), len(tokens)):
-        raise ValueError(f"pattern must be [{len(tokens)}, {len(tokens)}] for these tokens, got {list(pattern.shape)}")
+    _check_pattern("pattern", pattern, tokens)
     return _heat_map(attention_rows(pattern), tokens, title, size)
+
+
+def _check_pattern(name: str, pattern: Tensor, tokens: Sequence[str]) -> None:
+    want = [len(tokens), len(tokens)]
+    if list(pattern.shape) != want:
+        raise ValueError(f"{name} must be {want} for these tokens, got {list(pattern.shape)}")
 
 
 def attention_rows(pattern: Float[Tensor, "q k"]) -> list[dict]:
@@ -79,6 +84,9 @@ def attention_film(
     Args:
         film: training step -> attention [query_pos, key_pos]; steps evenly spaced.
         tokens, title, size: as in `attention_chart`.
+
+    Raises:
+        ValueError: steps as in `step_slider`; a pattern that is not square or does not fit the labels.
     """
     return _selectable(film, tokens, title, size, step_slider(film))
 
@@ -102,12 +110,20 @@ def attention_by_head(
     title: str = "Attention by head",
     size: int = 360,
 ) -> alt.Chart:
-    """The attention of several heads on one sequence, with a menu of heads that works without a kernel."""
+    """The attention of several heads on one sequence, with a menu of heads that works without a kernel.
+
+    Raises:
+        ValueError: no heads; a pattern that is not square or does not fit the labels.
+    """
+    if not by_head:
+        raise ValueError(f"by_head must have the pattern of at least 1 head, got {by_head}")
     menu = alt.binding_select(options=list(by_head), name="head ")
     return _selectable(by_head, tokens, title, size, alt.param(name="shown", value=list(by_head)[-1], bind=menu))
 
 
 def _selectable(choices: Mapping, tokens: Sequence[str], title: str, size: int, choice: alt.Parameter) -> alt.Chart:
+    for name, pattern in choices.items():
+        _check_pattern(f"pattern of {name!r}", pattern, tokens)
     rows = [row | {"choice": name} for name, pattern in choices.items() for row in attention_rows(pattern)]
     return _heat_map(rows, tokens, title, size).add_params(choice).transform_filter("datum.choice == shown")
 
@@ -173,7 +189,13 @@ def phase_change_chart(
         runs: name of a model -> its records, each with `tokens validation_loss icl prefix_matching`.
         window: training tokens between which the phase change lies, drawn on all three panels; None for no band.
         title: what to see.
+
+    Raises:
+        ValueError: no models, one without records, more layers of all models together than there are colours.
     """
+    if not runs or not all(len(records) for records in runs.values()):
+        sizes = {name: len(records) for name, records in runs.items()}
+        raise ValueError(f"runs must have at least 1 model, each with records, got {sizes} records")
     rows = [
         {"tokens": r["tokens"], "model": name, "loss": r["validation_loss"], "icl": r["icl"]}
         for name, records in runs.items()
@@ -183,10 +205,13 @@ def phase_change_chart(
     settled = [row["loss"] for row in rows if row["tokens"] >= end / 8]  # the first fall would flatten the rest
     models = pd.DataFrame(rows)
     heads = pd.concat([_heads_of(name, records) for name, records in runs.items()], ignore_index=True)
+    layers = heads["layer"].unique()
+    if len(layers) > len(COLORS):
+        raise ValueError(f"runs has {len(layers)} layers to tell apart and there are {len(COLORS)} colours: {[*runs]}")
     model_colors = dict(zip(runs, COLORS, strict=False))
     layer_colors = {last: model_colors[name] for name, last in heads.groupby("model")["layer"].max().items()}
     spare = iter(COLORS[len(runs) :])
-    layer_colors |= {layer: next(spare) for layer in heads["layer"].unique() if layer not in layer_colors}
+    layer_colors |= {layer: next(spare) for layer in layers if layer not in layer_colors}
     panels = [
         _panel(models, "loss", "loss (nats)", ("model", model_colors), "model", window, (min(settled), max(settled))),
         _panel(models, "icl", "ICL score (nats)", ("model", model_colors), "model", window),
@@ -265,7 +290,12 @@ def token_grid(tokens: Sequence[str], values: Float[Tensor, " p"], title: str, c
     Args:
         tokens: one text a tile; line breaks and spaces are made visible.
         values: one number a token, such as a difference of losses in nats.
+
+    Raises:
+        ValueError: no tokens, or not as many values.
     """
+    if len(tokens) == 0:
+        raise ValueError(f"tokens must hold at least 1 token, got {tokens!r}")
     if len(tokens) != len(values):
         raise ValueError(f"{len(tokens)} tokens do not fit {len(values)} values")
     rows = token_rows(tokens, columns)

@@ -7,7 +7,6 @@ Nothing is downloaded unless asked for. The tokenizer is not part of this: `Toke
 from __future__ import annotations
 
 import json
-import pickle
 import re
 from bisect import bisect
 from pathlib import Path
@@ -115,8 +114,8 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
     weight_map = _read_json(index).get("weight_map")
-    if not isinstance(weight_map, dict):
-        raise ValueError(f"{index.name} is damaged: it has no weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        raise ValueError(f"{index.name} is damaged: it has no weight_map from names to names of files")
     shards = [index.parent / name for name in sorted(set(weight_map.values()))]
     if absent := [path.name for path in shards if not path.is_file()]:
         raise ValueError(f"the folder is incomplete: {index.name} lists {absent}, which are not there")
@@ -125,11 +124,11 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
 
 def _read(path: Path) -> dict[str, Tensor]:
     """The tensors of one file. Nothing in it is executed: a pickle may hold tensors only."""
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
     try:
-        if path.suffix == ".safetensors":
-            return _read_safetensors(path)
         tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # damaged bytes are read as instructions, which may fail in any way
         raise ValueError(f"{path.name} is damaged or cut short: {error}") from error
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise ValueError(f"{path.name} does not hold tensors by name, which is what a model's weights are")

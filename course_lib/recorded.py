@@ -30,8 +30,11 @@ def load_recorded(name: str) -> dict:
         return unpack(packed.read_bytes())
     if plain.is_file():
         return json.loads(plain.read_text())
-    known = sorted(file.stem for file in FOLDER.iterdir())
-    raise ValueError(f"no recorded series {name!r}; there are {known}. `make recorded` makes them")
+    raise ValueError(f"no recorded series {name!r}; there are {_known()}. `make recorded` makes them")
+
+
+def _known() -> list[str]:
+    return sorted(file.stem for file in FOLDER.iterdir())
 
 
 def recorded_model(name: str, step: int | None = None) -> Transformer:
@@ -43,9 +46,12 @@ def recorded_model(name: str, step: int | None = None) -> Transformer:
         name: of the file, such as "two_layers"; its steps are the keys of `load_recorded(name)["weights"]`.
 
     Raises:
-        ValueError: no such file, a step whose weights were not kept.
+        ValueError: no such file, one that keeps no weights, a step whose weights were not kept.
     """
     stored = load_recorded(name)
+    if "weights" not in stored:
+        having = [known for known in _known() if "weights" in load_recorded(known)]
+        raise ValueError(f"the recorded series {name!r} keeps no weights; these do: {having}")
     steps = sorted(map(int, stored["weights"]))
     step = steps[-1] if step is None else step
     if step not in steps:

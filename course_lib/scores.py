@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from course_lib.config import check_integers
+
 COPIES = ("sum", "mean")
 SCALES = ("2r-1", "4r-1", "chance")
 
@@ -206,7 +208,7 @@ def per_token_loss(logits: Float[Tensor, "b n v"], tokens: Int[Tensor, "b p"]) -
         tokens: the tokens the logits were computed on, [batch, pos].
 
     Raises:
-        ValueError: shapes that do not fit, an empty batch, tokens beyond the vocabulary.
+        ValueError: shapes that do not fit, an empty batch, tokens beyond the vocabulary or not int64 or int32.
 
     Source: Olsson et al. 2022, "per-token losses".
     """
@@ -215,8 +217,10 @@ def per_token_loss(logits: Float[Tensor, "b n v"], tokens: Int[Tensor, "b p"]) -
     predicted = tokens.shape[1] - 1
     if logits.ndim != 3 or logits.shape[0] != len(tokens) or logits.shape[1] not in (predicted, predicted + 1):
         raise ValueError(f"logits {list(logits.shape)} do not fit tokens {list(tokens.shape)}")
+    check_integers(tokens)
     _check_vocabulary(tokens, logits.shape[-1])  # -100 would be taken for "do not count this one"
-    losses = F.cross_entropy(logits[:, :predicted].flatten(0, 1).float(), tokens[:, 1:].flatten(), reduction="none")
+    targets = tokens[:, 1:].flatten().long()
+    losses = F.cross_entropy(logits[:, :predicted].flatten(0, 1).float(), targets, reduction="none")
     return losses.view(len(tokens), predicted)
 
 

@@ -6,7 +6,7 @@ The measurements are exactly those of `ablation.ablated_losses` and `ablated_log
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -26,6 +26,7 @@ from course_lib.ablation import (
     model_input,
 )
 from course_lib.circuits import folded, norm_bias, norm_scale
+from course_lib.config import check_tokens
 from course_lib.fast import rows_at_once
 from course_lib.icl import icl_score
 from course_lib.model import Transformer
@@ -103,8 +104,8 @@ def ablation_sweep(
             if of == "losses":
                 losses.setdefault(at, []).append(output)
             else:  # all sequences are in this one part
-                measured[at] = _number(measure(output), at)
-    measured |= {at: _number(measure(torch.cat(pieces)), at) for at, pieces in losses.items()}
+                measured[at] = _number(measure(output), _heads(at))
+    measured |= {at: _number(measure(torch.cat(pieces)), _heads(at)) for at, pieces in losses.items()}
     base = measured.pop(None)
     ablated = torch.stack(list(measured.values()))
     return Sweep(kind, base, ablated.unflatten(0, (model.config.n_layers, model.config.n_heads)))
@@ -133,14 +134,15 @@ def icl_attribution(
         measure: the score, from losses; for other tokens than 50 and 500, `partial(icl_score, early=.., late=..)`.
 
     Raises:
-        ValueError: as in `ablation_sweep`, and what `measure` raises.
+        ValueError: as in `ablation_sweep`, for the joint ablation too, and what `measure` raises.
 
     Source: Olsson et al. 2022, argument 3.
     """
     together = sorted(check_heads(model, together))
     rows = [{"heads": row.pop("head")} | row for row in ablation_sweep(model, tokens, measure, kind).rows()]
     if together:
-        ablated, base = float(measure(ablated_losses(model, tokens, together, kind))), rows[0]["base"]
+        measured = measure(ablated_losses(model, tokens, together, kind))
+        ablated, base = _number(measured, together).item(), rows[0]["base"]
         joint = {"heads": " + ".join(f"{layer}.{head}" for layer, head in together), "layer": None}
         rows.append(rows[0] | joint | {"ablated": ablated, "change": ablated - base})
     return [row | {"share": row["change"] / -row["base"] if row["base"] < 0 else math.nan} for row in rows]
@@ -242,6 +244,7 @@ def _last_layer(
     `logits = resid @ U / scale + bias` with the final norm folded into U; without head h the first product loses
     `z_h @ (W_O_h @ U)`, and the scale is that of the residual stream without the head.
     """
+    check_tokens(tokens[:, 1:], model.config)  # -100 would be taken for "do not count this one"
     norm, W_O = model.final_norm, model.blocks[-1].attn.W_O
     U = folded(norm, model.W_U)
     bias = U.new_zeros(U.shape[1]) if model.b_U is None else model.b_U
@@ -250,7 +253,7 @@ def _last_layer(
     heads = range(model.config.n_heads)
     rows = rows_at_once(model.config.d_vocab, U.device)
     losses = [[] for _ in range(1 + len(heads))]
-    pieces = (resid.flatten(0, 1), z.transpose(1, 2).flatten(0, 1), tokens[:, 1:].flatten())  # n d, n h e, n
+    pieces = (resid.flatten(0, 1), z.transpose(1, 2).flatten(0, 1), tokens[:, 1:].flatten().long())  # n d, n h e, n
     for resid, z, targets in zip(*(piece.split(rows) for piece in pieces), strict=True):
         product_whole = resid @ U
         logits = torch.addcmul(bias, product_whole, 1 / norm_scale(norm, resid))
@@ -268,12 +271,17 @@ def _last_layer(
     return torch.stack([torch.cat(of_run) for of_run in losses]).view(-1, *tokens[:, 1:].shape).cpu()
 
 
-def _number(value: Tensor | float | int, at: Head | None) -> Tensor:
+def _heads(at: Head | None) -> list[Head]:
+    return [] if at is None else [at]
+
+
+def _number(value: Tensor | float | int, ablated: Sequence[Head]) -> Tensor:
     """What a measure gave, as a tensor of numbers on the CPU."""
     value = torch.as_tensor(value).cpu()
     value = value if value.is_floating_point() else value.float()
     if not value.isfinite().all():
-        where = "the whole model" if at is None else f"head {at[0]}.{at[1]} ablated"
+        names = " + ".join(f"{layer}.{head}" for layer, head in ablated)
+        where = f"head{'s' * (len(ablated) > 1)} {names} ablated" if ablated else "the whole model"
         raise ValueError(f"measure gave NaN or infinity for {where}; it must give finite numbers")
     return value
 

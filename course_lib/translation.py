@@ -109,13 +109,18 @@ class TranslationBatches:
         drawn = _draw(pool, self.batch, self.max_length, generator)
         lengths = torch.randint(self.min_length, self.max_length + 1, (self.batch,), generator=generator)
         columns = torch.tensor([self.lexicon.column(language) for language in self.languages])
-        columns = columns[torch.rand(self.batch, len(columns), generator=generator).argsort(dim=1)]  # b part
+        columns = columns[_uniform((self.batch, len(columns)), generator).argsort(dim=1)]  # b part
         return _write(self.lexicon, drawn, lengths, columns, self.shuffle, self.n_ctx, generator).tokens
+
+
+def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Numbers in 0..1, the same whatever PyTorch's default dtype is."""
+    return torch.rand(shape, generator=generator, dtype=torch.float32)
 
 
 def _draw(pool: Tensor, batch: int, length: int, generator: torch.Generator) -> Int[Tensor, "b length"]:
     """Different concepts in each row."""
-    return pool[torch.rand(batch, len(pool), generator=generator).argsort(dim=1)[:, :length]]
+    return pool[_uniform((batch, len(pool)), generator).argsort(dim=1)[:, :length]]
 
 
 def _write(
@@ -130,7 +135,7 @@ def _write(
     """Write the first `lengths` [b] of the concepts `drawn` [b longest] in every language `columns` [b part]."""
     (batch, longest), n_parts = drawn.shape, columns.shape[1]
     place = torch.arange(longest).expand(batch, n_parts, longest)
-    late = torch.rand(batch, n_parts, longest, generator=generator) * shuffle  # places by which a word may come later
+    late = _uniform((batch, n_parts, longest), generator) * shuffle  # places by which a word may come later
     late[:, 0] = 0
     beyond = place >= lengths[:, None, None]
     order = (place + late).masked_fill(beyond, torch.inf).argsort(dim=-1, stable=True)  # b part slot: which word

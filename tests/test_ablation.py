@@ -604,6 +604,11 @@ def test_share_is_the_part_of_the_score_that_goes():
 TOKENS = torch.zeros(2, 4, dtype=torch.long)
 
 
+def last_token(token: int) -> torch.Tensor:
+    """TOKENS with another last token, which is predicted and never read."""
+    return torch.cat([TOKENS[:, :-1], torch.full((2, 1), token)], dim=1)
+
+
 @pytest.mark.parametrize(
     "call, message",
     [
@@ -615,6 +620,7 @@ TOKENS = torch.zeros(2, 4, dtype=torch.long)
         (lambda m: ablated_losses(m, TOKENS, (1, 0)), r"pairs of integers such as \[\(1, 0\)\], got 1 among"),
         (lambda m: zero_ablation(m, ["1.0"]), "got '1.0' among"),
         (lambda m: zero_ablation(m, [(0.0, 1)]), r"got \(0.0, 1\) among"),
+        (lambda m: zero_ablation(m, [(0, torch.tensor(0.6))]), r"got \(0, tensor\(0.6.*\)\) among"),
         (lambda m: zero_ablation(m, [(0, 1, 1)]), r"got \(0, 1, 1\) among"),
         (lambda m: ablated_logits(m, TOKENS, [(0, 0)], "half"), r"kind must be one of \('zero', 'mean', .* got 'half'"),
         (lambda m: ablation_sweep(m, TOKENS, torch.mean, "Zero"), "kind must be one of"),
@@ -636,6 +642,9 @@ TOKENS = torch.zeros(2, 4, dtype=torch.long)
         (lambda m: ablated_losses(m, TOKENS, [], batch=-1), "batch must be at least 1, got -1"),
         (lambda m: ablated_logits(m, TOKENS + 7, []), "tokens must lie in 0..6"),
         (lambda m: ablation_sweep(m, TOKENS.repeat(1, 4), torch.mean), "n_ctx is 8"),
+        (lambda m: ablation_sweep(m, last_token(-100), torch.mean), r"0\.\.6, got values from -100"),
+        (lambda m: ablation_sweep(m, last_token(-1), torch.mean), r"0\.\.6, got values from -1"),
+        (lambda m: ablation_sweep(m, last_token(7), torch.mean, "mean"), r"0\.\.6, got values from \d to 7"),
         (lambda m: ablation_sweep(m, TOKENS, lambda losses: losses.mean(0)).rows(), r"one number.* shape \[3\]"),
         (lambda m: ablation_sweep(m, TOKENS, lambda losses: losses.mean() / 0), "NaN or infinity for the whole model"),
         (lambda m: icl_attribution(m, TOKENS), "late=500.*sequences of 3 tokens"),
@@ -666,6 +675,23 @@ def test_nan_losses_are_reported_with_the_ablation_that_gave_them():
         ablation_sweep(model, random_tokens(model), torch.mean)
     with pytest.raises(ValueError, match="losses contain NaN"):
         icl_attribution(model, random_tokens(model), measure=partial(icl_score, early=2, late=4))
+
+
+def test_a_joint_ablation_that_gives_nan_is_reported_with_its_heads():
+    model = random_model()
+    drawn = iter([1.0] * 5 + [math.nan])
+    with pytest.raises(ValueError, match=r"NaN or infinity for heads 0\.0 \+ 1\.1 ablated"):
+        icl_attribution(model, random_tokens(model), together=[(1, 1), (0, 0)], measure=lambda losses: next(drawn))
+
+
+@pytest.mark.parametrize("config", [{}, {"d_mlp": 5}])
+def test_tokens_may_be_int32(config):
+    model = random_model(**config)
+    tokens = random_tokens(model)
+    assert torch.equal(ablated_losses(model, tokens.int(), [(1, 0)]), ablated_losses(model, tokens, [(1, 0)]))
+    for kind in KINDS:
+        found, expected = (ablation_sweep(model, given, torch.mean, kind) for given in (tokens.int(), tokens))
+        assert torch.equal(found.base, expected.base) and torch.equal(found.ablated, expected.ablated)
 
 
 def test_saved_patterns_do_not_fit_tokens_of_another_shape():

@@ -100,6 +100,14 @@ def test_chosen_targets_and_positions_are_entries_of_the_whole(architecture, bat
     torch.testing.assert_close(logit_attribution(model, tokens, positions=positions)[name], whole[name][:, positions])
 
 
+def test_tokens_targets_and_positions_may_be_int32():
+    model, at = random_model(), torch.tensor([1, -1])
+    tokens = random_tokens(model)
+    expected = logit_attribution(model, tokens, tokens[:, at], at)
+    for name, logits in logit_attribution(model, tokens.int(), tokens[:, at].int(), at.int()).items():
+        assert torch.equal(logits, expected[name])
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_float32_attributions_sum_to_the_logits(architecture):
     model = random_model(architecture).float()
@@ -353,6 +361,12 @@ TOKENS = torch.tensor([[0, 3, 6, 2, 2, 1], [1, 1, 4, 0, 5, 3]])
         (lambda m: logit_attribution(m, TOKENS, positions=torch.tensor([-7])), ["positions", "-6..5", "[-7]"]),
         (lambda m: logit_attribution(m, TOKENS, positions=torch.tensor([], dtype=torch.long)), ["positions", "one"]),
         (lambda m: logit_attribution(m, TOKENS, positions=torch.tensor([0.5])), ["positions", "0.5"]),
+        (lambda m: logit_attribution(m, TOKENS, positions=torch.tensor([True] + [False] * 5)), ["positions", "bool"]),
+        (
+            lambda m: logit_attribution(m, TOKENS, positions=torch.tensor([1], dtype=torch.uint8)),
+            ["positions", "uint8"],
+        ),
+        (lambda m: logit_attribution(m, TOKENS, TOKENS.to(torch.uint8)), ["targets", "uint8"]),
         (lambda m: logit_attribution(m, TOKENS, positions=torch.tensor(1)), ["positions", "[n]"]),
         (lambda m: score_paths(m, TOKENS, 3, 0), ["3.0", "layers 0..2"]),
         (lambda m: score_paths(m, TOKENS, 0, 2), ["0.2", "heads 0..1"]),

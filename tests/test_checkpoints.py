@@ -40,6 +40,7 @@ def test_a_record_holds_what_the_parts_give(generator):
     repeated = repeated_tokens(4, 10, 4, 30, generator)
     record = checkpoint_record(model, text, repeated, **OPTIONS)
     losses, scores = token_losses(model, text), head_scores(model, repeated)
+    assert {type(value) for name, value in record.items() if name != "head"} == {float}
     assert record["loss"] == pytest.approx(losses.mean().item())
     assert record["icl"] == pytest.approx(icl_score(losses, **OPTIONS).item())
     assert record["head"] == "1.0" and record["prefix_matching"] == pytest.approx(

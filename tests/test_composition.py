@@ -225,12 +225,22 @@ def test_one_layer_has_no_pairs():
 # ---- bad input
 
 
+@torch.no_grad()
+def with_nan():
+    model = random_model()
+    model.blocks[0].attn.W_V[0, 0, 0] = torch.nan
+    return model
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
         (lambda: composition_score(torch.ones(2, 3), torch.ones(2, 3)), ["W_A", "W_B", "[2, 3]"]),
         (lambda: composition_score(torch.ones(3), torch.ones(3, 3)), ["W_A", "[3]"]),
         (lambda: composition_score(torch.ones(2, 2), torch.zeros(2, 2)), ["W_B", "zeros"]),
+        (lambda: composition_score(torch.full((2, 2), torch.nan), torch.ones(2, 2)), ["W_A", "finite"]),
+        (lambda: composition_score(torch.ones(2, 2), torch.tensor([[1.0, 0], [0, -torch.inf]])), ["W_B", "finite"]),
+        (lambda: composition_scores(with_nan(), "K"), ["W_A", "finite"]),
         (lambda: composition_scores(induction_circuit(4, 4), "k"), ["kind", "'k'", "'K'"]),
         (lambda: composition_scores(random_model("neox"), "K"), ["distance", "rotary"]),
         (lambda: composition_scores(random_model("neox"), "V", distance=1), ["distance", "'V'"]),

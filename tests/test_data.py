@@ -6,7 +6,10 @@ import torch
 
 from course_lib import data
 from course_lib.data import START, Corpus, RepeatedSegments, corpus_from, load_corpus, load_tokenizer, repeated_tokens
+from course_lib.lexicon import load_lexicon
+from course_lib.pattern_task import PatternBatches
 from course_lib.recorded import load_recorded
+from course_lib.translation import TranslationBatches
 
 
 def test_repeated_tokens_repeat_and_differ(generator):
@@ -31,6 +34,23 @@ def test_batches_are_a_pure_function_of_seed_and_step():
     one, same, other = RepeatedSegments(seed=1), RepeatedSegments(seed=1), RepeatedSegments(seed=2)
     assert torch.equal(one(17), same(17))
     assert not torch.equal(one(17), one(18)) and not torch.equal(one(17), other(17))
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: repeated_tokens(5, 25, 4, 1024, torch.Generator().manual_seed(0)),
+        lambda: PatternBatches(load_lexicon(), permute_labels=True)(3),
+        lambda: TranslationBatches(load_lexicon())(3),
+    ],
+)
+def test_the_default_dtype_draws_no_other_tokens(draw):
+    expected = draw()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(draw(), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_tokenizer_is_lossless_and_covers_all_bytes():

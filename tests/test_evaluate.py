@@ -1,5 +1,6 @@
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 
@@ -231,6 +232,15 @@ def test_a_hugging_face_model_is_wrapped_in_a_few_lines(repeated):
     assert len(table) == 2 * 3 * 4 and table["value"].between(0, 1).all() and table["value"].nunique() == 24
     losses = token_losses(model, repeated)
     assert losses.mean().item() == pytest.approx(gpt2(repeated, labels=repeated).loss.item(), abs=1e-5)
+
+
+def test_tokens_may_be_int32(repeated):
+    model, short = make(), repeated.int()
+    assert torch.equal(token_losses(model, short), token_losses(model, repeated))
+    assert torch.equal(token_losses(CourseModel(model), short), token_losses(CourseModel(model), repeated))
+    for name, scores in head_scores(model, short).items():
+        assert torch.equal(scores, head_scores(model, repeated)[name])
+    pd.testing.assert_frame_equal(all_head_scores(model, short, short), all_head_scores(model, repeated, repeated))
 
 
 @pytest.mark.parametrize(

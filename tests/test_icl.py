@@ -1,4 +1,5 @@
 import math
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -129,6 +130,18 @@ def test_float32_agrees_with_float64(generator):
     losses = torch.rand(3, 64, 512, generator=generator, dtype=torch.float64) * 5
     for measure in (icl_score, windowed_icl_score, index_slope):
         torch.testing.assert_close(measure(losses.float()).double(), measure(losses), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_losses_of_half_precision_are_measured_in_float32(dtype, generator):
+    half = synthetic(generator, sets=1, examples=9)[0].to(dtype)
+    for measure in (index_slope, partial(windowed_icl_score, early=(1, 5), late=(30, 40))):
+        assert torch.equal(measure(half), measure(half.float()))
+        found, expected = (bootstrap(measure, x, torch.Generator().manual_seed(1), 50) for x in (half, half.float()))
+        assert torch.equal(found.low, expected.low) and torch.equal(found.value, expected.value)
+    for found, expected in zip(loss_derivative(half), loss_derivative(half.float()), strict=True):
+        assert torch.equal(found, expected)
+    assert loss_map({0: half}).equals(loss_map({0: half.float()}))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -408,21 +408,26 @@ def test_without_a_seed_the_weights_are_left_to_be_loaded(generator):
     "changes, message",
     [
         (dict(n_layers=0), "n_layers must be at least 1, got 0"),
+        (dict(n_heads=2.0), "n_heads must be a whole number, got 2.0"),
+        (dict(n_layers="2"), "n_layers must be a whole number, got '2'"),
+        (dict(d_mlp=8.0), "d_mlp must be a whole number, got 8.0"),
         (dict(positions="rope"), "positions must be one of"),
         (dict(d_mlp=-1), "d_mlp must be 0"),
         (dict(d_model=25, learned_positions=False), "even d_model, got 25"),
         (dict(gelu="relu"), r"gelu must be one of \('exact', 'tanh'\), got 'relu'"),
         (dict(parallel_residual=True), "parallel_residual needs an MLP, got d_mlp 0"),
-        (dict(norm_eps=0.0), "norm_eps must be above 0, got 0.0"),
+        (dict(norm_eps=0.0), "norm_eps must be above 0 and finite, got 0.0"),
+        (dict(norm_eps=math.inf), "norm_eps must be above 0 and finite, got inf"),
         (dict(positions="rotary", rotary_share=0.0), "rotary_share must lie in 0..1"),
         (dict(positions="rotary", rotary_share=1.5), "rotary_share must lie in 0..1.*got 1.5"),
         (dict(positions="rotary", rotary_share=0.4), "even number.*got 0.4 of d_head 8, which is 3"),
         (dict(positions="rotary", rotary_share=0.1), "at least 2, got 0.1 of d_head 8, which is 0"),
-        (dict(positions="rotary", rotary_base=0.0), "rotary_base must be above 0, got 0.0"),
+        (dict(positions="rotary", rotary_base=0.0), "rotary_base must be above 0 and finite, got 0.0"),
+        (dict(positions="rotary", rotary_base=math.inf), "rotary_base must be above 0 and finite, got inf"),
         (dict(positions="rotary", learned_positions=False), "leave learned_positions True"),
     ],
 )
-def test_bad_configuration(changes, message):
+def test_bad_configuration(changes, message, unchecked):
     with pytest.raises(ValueError, match=message):
         make(**changes)
 
@@ -433,6 +438,9 @@ def test_bad_configuration(changes, message):
         (torch.zeros(5, dtype=torch.long), r"shape \[batch, pos\].*got \[5\]"),
         (torch.zeros(0, 5, dtype=torch.long), "not be empty"),
         (torch.zeros(1, 5), "integers, got torch.float32"),
+        (torch.zeros(1, 5, dtype=torch.bool), "integers, got torch.bool"),
+        (torch.zeros(1, 5, dtype=torch.int16), "int64 or int32 integers, got torch.int16"),
+        (torch.zeros(1, 5, dtype=torch.uint8), "int64 or int32 integers, got torch.uint8"),
         (torch.zeros(1, 17, dtype=torch.long), "17 positions.*n_ctx is 16"),
         (torch.tensor([[3, 40]]), r"0\.\.39, got values from 3 to 40"),
         (torch.tensor([[-1, 2]]), r"got values from -1 to 2"),

@@ -80,6 +80,12 @@ def test_phase_change_chart_draws_every_head_and_the_window(window):
     assert ("'start': 200.0" in text) == (window is not None)
 
 
+def test_phase_change_chart_has_a_colour_for_eight_layers():
+    runs = {f"m{i}": [record(0), record(10)] for i in range(4)}
+    scale = phase_change_chart(runs, None, "t").to_dict()["vconcat"][2]["layer"][0]["encoding"]["color"]["scale"]
+    assert len(scale["domain"]) == len(set(scale["range"])) == 8
+
+
 def test_loss_change_chart_and_lines():
     later = record(20) | {"loss_by_index": torch.linspace(4, 3, 64) - 0.5}
     chart = loss_change_chart([record(0), record(10), later], since=0, title="t").to_dict()
@@ -155,6 +161,22 @@ def test_the_labelled_mosaic_colours_by_label_always_in_the_same_colours():
             "since=10 is not a recorded step before",
         ),
         (lambda: token_grid(["a"], torch.zeros(2), "t"), "1 tokens do not fit 2 values"),
+        (lambda: token_grid([], torch.zeros(0), "t"), r"tokens must hold at least 1 token, got \[\]"),
+        (
+            lambda: attention_film({0: PATTERN, 1: PATTERN[:2, :2]}, TOKENS, "t"),
+            r"pattern of 1 must be \[3, 3\] for these tokens, got \[2, 2\]",
+        ),
+        (
+            lambda: attention_by_head({"0.0": torch.rand(3, 5)}, TOKENS),
+            r"pattern of '0.0' must be \[3, 3\] for these tokens, got \[3, 5\]",
+        ),
+        (lambda: attention_by_head({}, TOKENS), r"pattern of at least 1 head, got \{\}"),
+        (lambda: phase_change_chart({}, None, "t"), r"at least 1 model, each with records, got \{\} records"),
+        (lambda: phase_change_chart({"a": [record(0)], "b": []}, None, "t"), r"got \{'a': 1, 'b': 0\} records"),
+        (
+            lambda: phase_change_chart({f"m{i}": [record(0)] for i in range(5)}, None, "t"),
+            r"10 layers to tell apart and there are 8 colours: \['m0', 'm1', 'm2', 'm3', 'm4'\]",
+        ),
     ],
 )
 def test_bad_input(call, message, unchecked):

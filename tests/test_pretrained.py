@@ -347,13 +347,16 @@ def test_folders_that_are_incomplete_or_damaged(tmp_path, stored):
     index = tmp_path / "pytorch_model.bin.index.json"
     index.write_text("{}")
     fails("index.json is damaged: it has no weight_map")
+    for wrong in (1, None):
+        index.write_text(json.dumps({"weight_map": {"a": wrong}}))
+        fails("index.json is damaged: it has no weight_map")
     index.write_text(json.dumps({"weight_map": {name: "pytorch_model-1.bin" for name in tensors}}))
     fails(r"incomplete: pytorch_model.bin.index.json lists \['pytorch_model-1.bin'\]")
     whole = tmp_path / "pytorch_model.bin"
     torch.save(tensors, whole)
     load_pretrained(tmp_path)
     content = whole.read_bytes()
-    for part in (b"", content[: len(content) // 2], b"version https://git-lfs"):
+    for part in (b"", content[: len(content) // 2], b"version https://git-lfs", b"hello"):
         whole.write_bytes(part)
         fails("pytorch_model.bin is damaged or cut short")
     torch.save({"model": tensors}, whole)

@@ -123,6 +123,12 @@ def test_to_json_makes_plain_values():
     }
 
 
+@pytest.mark.parametrize("name", ["series", "lab", "other_seeds"])
+def test_a_series_without_weights_names_those_that_have_some(name):
+    with pytest.raises(ValueError, match=rf"'{name}' keeps no weights; these do: \['before_change', 'two_layers'\]"):
+        recorded_model(name)
+
+
 def test_an_unknown_series_names_the_known_ones():
     with pytest.raises(ValueError, match=r"no recorded series 'x'; there are \["):
         load_recorded("x")

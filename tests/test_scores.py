@@ -372,6 +372,7 @@ def test_per_token_loss_equals_a_loop_and_ignores_the_last_logits(generator):
             total = math.log(sum(math.exp(x) for x in logits[b, i].tolist()))
             assert losses[b, i].item() == pytest.approx(total - logits[b, i, tokens[b, i + 1]].item(), abs=1e-5)
     assert torch.equal(losses, per_token_loss(logits[:, :-1], tokens))
+    assert torch.equal(losses, per_token_loss(logits, tokens.int()))
 
 
 @pytest.mark.parametrize(
@@ -391,6 +392,7 @@ def test_per_token_loss_equals_a_loop_and_ignores_the_last_logits(generator):
         (lambda: per_token_loss(torch.rand(0, 5, 4), torch.zeros(0, 5, dtype=torch.long)), "at least 2 positions"),
         (lambda: per_token_loss(torch.rand(1, 3, 4), torch.tensor([[1, 4, 0]])), r"0\.\.3, got values from 0 to 4"),
         (lambda: per_token_loss(torch.rand(1, 3, 4), torch.tensor([[1, -100, 0]])), "got values from -100 to 1"),
+        (lambda: per_token_loss(torch.rand(1, 3, 4), torch.ones(1, 3)), "int64 or int32 integers, got torch.float32"),
         (lambda: previous_token_score(torch.randn(1, 1, 9, 9)), r"after the softmax, 0\.\.1"),
         (lambda: previous_token_score(torch.full((1, 1, 3, 3), torch.nan)), "after the softmax.*nan"),
         (lambda: previous_token_score(torch.full((1, 1, 3, 3), 1.1)), r"0\.\.1, got 1.1 to 1.1"),
