@@ -52,6 +52,26 @@ def test_a_cell_that_awaits_is_waited_for(grader):
     assert (reply.state, reply.outcomes[0][0].value) == ("ok", 5)
 
 
+def test_what_a_notebook_defines_for_every_cell_is_there(grader):
+    code = "get_ipython().run_line_magic('matplotlib', 'inline')\nget_ipython().system('ls')\ndisplay(1)\n"
+    reply = grader.run(job(code + body("display(x, display_id=True)\nreturn display(n)")))
+    assert (reply.state, reply.outcomes[0][0].value) == ("ok", None)
+
+
+@pytest.mark.parametrize("decorator", ["@torch.compile", '@torch.compile(backend="eager", fullgraph=True)'])
+def test_a_compiled_answer_runs_as_it_is_written(grader, decorator):
+    reply = grader.run(job(f"{decorator}\n{body('return x * n')}", seconds=20.0, setup_seconds=20.0))
+    assert reply.state == "ok" and torch.equal(reply.outcomes[0][0].value, CASE["x"] * CASE["n"])
+
+
+def test_lines_count_from_the_cell_itself_when_annotations_are_from_the_future(grader):
+    reply = grader.run(job(messages.FUTURE + "def answer(x: T, n: T):\n    return x.nothing"))
+    failure = reply.outcomes[0][0].failure
+    assert (failure.line_number, failure.line) == (2, "return x.nothing")
+    reply = grader.run(job(messages.FUTURE + "a = 1\nb = a.nothing"))
+    assert "(line 2: b = a.nothing)" in reply.message
+
+
 def children(pid: int) -> set[int]:
     """All processes below one, as the kernel has them now."""
     found, parents = {pid}, {}

@@ -112,6 +112,12 @@ BROKEN = {
     "deep objects": b'{"a":' * 100_000,
     "html": b"<!DOCTYPE html><html></html>",
     "zip": b"PK\x03\x04aaaa",
+    "prose with words of Python": b"From here on\nimport no ideas, and\nclass is over: (\nimport them all",
+    "Latin-1 without a word": b"# \xe9l\xe8ve\nx = 1",
+    "an encoding that does not fit": b"# coding: utf-8\n# \xe9l\xe8ve\nx = 1",
+    "an encoding that is none": b"# coding: no-such-codec\n# \xe9l\xe8ve\nx = 1",
+    "an encoding of no text": b"# coding: zip\n# \xe9l\xe8ve\nx = 1",
+    "an encoding that is slow": b"# coding: punycode\n# \xe9l\xe8ve\nx = 1",
     "too large": b" " * MAX_BYTES + b"{}",
     "too much code": notebook("x = 1\n" * 100_000),
     "too many cells": notebook(*["1"] * 6_000),
@@ -151,6 +157,9 @@ ODD = {
     "a return outside": notebook("return 3", SCORE),
     "script": SCORE.encode(),
     "script with cells": ("# %% [markdown]\n# it's prose\n# %%\nbroken(\n# %%\n" + SCORE).encode(),
+    "script with a shell line": ("# -*- coding: utf-8 -*-\n!pip install -q einops\nimport torch\n" + SCORE).encode(),
+    "script with commented magics": (f"!ls\nif 1:\n    x = (1 +\n# %%time\n    2)\n{SCORE}# %%time\n").encode(),
+    "script in Latin-1": b"# coding: latin-1\n# \xe9l\xe8ve\n" + SCORE.encode(),
     "script without a space": ("#%%\nimport torch\n#%%\n" + SCORE).encode(),
 }
 
@@ -227,6 +236,13 @@ STYLES = {
     "dataclass": ("from dataclasses import dataclass\n@dataclass\nclass Config:\n    offset: int = -1",
                   SCORE.replace("offset=-1", "offset=Config().offset")),
     "match": ("match 3:\n    case int():\n        OFFSET = -1", SCORE.replace("offset=-1", "offset=OFFSET")),
+    "walrus in a comprehension": ("_ = [OFFSET := x for x in (0, -1)]", SCORE.replace("offset=-1", "offset=OFFSET")),
+    "walrus in a default": ("def f(x=(OFFSET := -1)): pass", SCORE.replace("offset=-1", "offset=OFFSET")),
+    "walrus in a decorator": ("@(OFFSET := lambda f: -1)\ndef f(): pass",
+                              SCORE.replace("offset=-1", "offset=OFFSET(0)")),
+    "rest of a mapping": ("match {1: 2, 'x': -1}:\n    case {1: 2, **rest}:\n        pass",
+                          SCORE.replace("offset=-1", "offset=rest['x']")),
+    "timed": ("if True:\n    %time OFFSET = 1", "OFFSET = %time -OFFSET", SCORE.replace("offset=-1", "offset=OFFSET")),
     "given import deleted": (SCORE.replace("(pattern)", "(pattern: Tensor)").replace("offset=-1", "offset=-int(math.e)"
                              ).replace("int(math.e)", "int(math.exp(0))"),),
 }  # fmt: skip
@@ -277,6 +293,95 @@ def test_the_given_cell_counts_not_what_stands_behind_the_check():
     assert passes(notebook(cell(STUB, ID), check, SCORE))
 
 
+CHECKS = {
+    "if": 'if True:\n    check("3.1", previous_token_score)',
+    "loop": 'for _ in range(2):\n    print(check("3.1", previous_token_score))',
+    "try": 'try:\n    check("3.1", previous_token_score)\nexcept ValueError:\n    pass',
+    "keywords": 'check(answer=previous_token_score, exercise_id="3.1")',
+    "number": "check(3.1, previous_token_score)",
+    "attribute": 'import course_lib.grading as g\ng.check("3.1", previous_token_score)',
+    "value": 'result = check("3.1", previous_token_score)',
+    "annotated": 'result: object = check("3.1", previous_token_score)',
+    "timed": '%time check("3.1", previous_token_score)',
+    "lines": 'check(\n    "3.1",\n    previous_token_score,\n)',
+}
+
+
+@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+def test_a_check_counts_in_every_form(check):
+    assert passes(notebook(cell(WRONG, ID), 'check("3.1", previous_token_score)', SCORE, check))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        'def test():\n    check("3.1", f)',
+        'class T:\n    check("3.1", f)',
+        "check('3.2', f)",
+        "check",
+        "recheck('3.1', f)",
+    ],
+)
+def test_what_is_no_check_of_the_exercise_does_not_count(other):
+    assert "3.1" not in read_notebook(notebook(SCORE, other)).checks
+
+
+def test_checks_of_a_large_cell_are_found_soon():
+    code = "x = [1, 2, 3]\n" * 30_000 + 'check("3.1", f)'
+    parsed = read_notebook(notebook(code))
+    started = perf_counter()
+    assert dict(parsed.checked) == {"3.1": [(30_000, "f")]}
+    parsed._start()
+    assert perf_counter() - started < 1
+
+
+# --- answers under another name ---------------------------------------------------------------------------------
+
+MINE = SCORE.replace("previous_token_score", "mine")
+CHECK_MINE = 'check("3.1", mine)'
+RENAMED = {
+    "nothing has the name": (MINE, CHECK_MINE),
+    "in the given cell": (cell(MINE, ID), CHECK_MINE),
+    "the stub is left": (cell(STUB, ID), 'check("3.1", previous_token_score)', MINE, CHECK_MINE),
+    "above the stub": (MINE, CHECK_MINE, cell(STUB, ID), 'check("3.1", previous_token_score)'),
+    "in one cell": (f"{MINE}{CHECK_MINE}",),
+    "the last one counts": ("def first(p): return p", 'check("3.1", first)', MINE, CHECK_MINE),
+    "changed behind the check": (MINE, CHECK_MINE, "def mine(p): return p"),
+    "with a helper": ("OFFSET = -1", MINE.replace("-1,", "OFFSET,", 1), CHECK_MINE, "OFFSET = 0"),
+    "wrapped": (MINE.replace("mine", "inner"), "import functools\nmine = functools.partial(inner)", CHECK_MINE),
+    "with annotations from the future": ("from __future__ import annotations", MINE.replace("(p", "(p: T, p", 1)
+                                         .replace("p: T, p", "p").replace("pattern)", "pattern: T)", 1), CHECK_MINE),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("cells", RENAMED.values(), ids=RENAMED)
+def test_an_answer_under_another_name_counts_where_its_check_names_it(cells):
+    assert passes(notebook(*cells))
+
+
+def test_the_wanted_name_comes_first():
+    assert passes(notebook(SCORE, "def mine(p): return p", CHECK_MINE))
+    assert not passes(notebook(WRONG, MINE, CHECK_MINE))
+
+
+def test_a_second_try_takes_the_other_name_too():
+    code = ("TABLE = {}", "def fill(t): t[0] = -1", "fill(TABLE)", MINE.replace("-1,", "TABLE[0],", 1), CHECK_MINE)
+    cells = submission.second_try(read_notebook(notebook(*code)), ALL["3.1"], broken=False)
+    assert examine(ALL["3.1"], run(cells)["previous_token_score"], seed=7).state == PASSED
+
+
+@pytest.mark.parametrize("checked", ["unknown", "Answers().score", "lambda p: p"])
+def test_who_checks_something_else_is_not_told_to_have_tried_nothing(checked):
+    answers = read_answers(notebook(f'check("3.1", {checked})'), TASKS)
+    assert "`check` was given something else: call that function `previous_token_score`" in answers.problems["3.1"]
+    assert answers.unattempted == {"3.2", "3.3"}
+
+
+def test_a_function_of_another_exercise_is_no_other_name():
+    answers = read_answers(notebook(solved("3.2"), STUB, 'check("3.1", previous_token_query_key)'), TASKS)
+    assert answers.unattempted == {"3.1", "3.3"}
+
+
 def test_a_helper_is_the_one_that_the_check_saw():
     helper = "def band(p):\n    return p.diagonal(-1, -2, -1)"
     answer = "def previous_token_score(pattern):\n    return band(pattern).mean((0, -1))"
@@ -306,6 +411,7 @@ def test_edited_set_up_does_not_matter_and_own_imports_do():
         (("def previous_token_score(pattern)\n    return 1",), "syntax error in line 1: expected ':'"),
         (("x = 1\ndef previous_token_score(p, p):\n    return 1",), "duplicate argument 'p'"),
         (("async def previous_token_score(p):\n    return 1",), "leave out the word `async`"),
+        (("x = 1\n\ndef broken(:\n    pass\n" + SCORE,), "syntax error in line 3: invalid syntax"),
         (("class previous_token_score:\n    pass",), "is a class; wanted is a function"),
         ((STUB,), "as it was given out"),
         (("def previous_token_score(p):\n    '''Later.'''\n    ...",), "as it was given out"),
@@ -313,6 +419,10 @@ def test_edited_set_up_does_not_matter_and_own_imports_do():
 )
 def test_a_missing_answer_is_explained(cells, words):
     assert words in problem(notebook(*cells))
+
+
+def test_a_slip_in_a_script_is_told_with_its_line():
+    assert "syntax error in line 4: " in problem(f"import torch\n\n\ndef broken(:\n    pass\n{SCORE}".encode())
 
 
 def test_only_what_was_not_tried_is_unattempted():
@@ -334,6 +444,9 @@ def test_a_function_of_another_exercise_is_no_slip():
     [
         ("%%time\nx = 1", "\nx = 1", ("%%time",)),
         ("%%bash\nrm -rf /", "", ("%%bash",)),
+        ("%time x = 1\n%time !ls\ny = %time 2", "x = 1\npass\ny = 2", ("%time", "%time !ls", "%time")),
+        ("if a:\n    %time x = f()\n%time", "if a:\n    x = f()\npass", ("%time", "%time")),
+        ("%timeit x = 1\n%time f(\\\n  2)", "pass\npass\n", ("%timeit x = 1", "%time f( 2)")),
         ("x = 3\n%timeit f(\ny = 4", "x = 3\npass\ny = 4", ("%timeit f(",)),
         ("files = !ls\nx = 1", "pass\nx = 1", ("files = !ls",)),
         ("x?\nimport math", "pass\nimport math", ("x?",)),

@@ -1,4 +1,7 @@
-"""Notebook code that is no Python: `%magic`, `!shell`, `help?`. Such lines are left out, and listed."""
+"""Notebook code that is no Python: `%magic`, `!shell`, `help?`. Such lines are left out, and listed.
+
+What stands behind `%time` is Python, and stays.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ import ast
 import re
 from dataclasses import dataclass
 
-from course_lib.grader.reading import parse_strictly
+from course_lib.grader.reading import parse, parse_strictly
 
 MAX_TRIES = 20
 MAX_PARSED = 2_000_000  # characters, in all tries
 _LINE = re.compile(r"[%!?].*|[\w., ()\[\]*'\"]+\?{1,2}|[\w, ]+=\s*[%!].*")
+_TIMED = re.compile(r"((?:[\w, ]+=\s*)?)%time[ \t]+(.+)")  # and what it times, which does run
 _CELL = re.compile(r"^%%(\w*)")
 _RUNS_PYTHON = {
     "time",
@@ -74,8 +78,18 @@ def _leave_out(lines: list[str], number: int | None, everywhere: bool) -> list[s
     found = []
     for place in places:
         if 0 <= place < len(lines) and _LINE.fullmatch(lines[place].strip()):
-            found.append(_take_out(lines, place))
+            found.append("%time" if _keep_timed(lines, place) else _take_out(lines, place))
     return found
+
+
+def _keep_timed(lines: list[str], place: int) -> bool:
+    """Leave `x = 1` of `%time x = 1` in a line; False where that is not possible, and nothing is changed."""
+    text = lines[place].strip()
+    timed = _TIMED.fullmatch(text)
+    if not timed or parse(timed[1] + timed[2]) is None:
+        return False
+    lines[place] = lines[place][: -len(lines[place].lstrip())] + timed[1] + timed[2]
+    return True
 
 
 def _take_out(lines: list[str], place: int) -> str:

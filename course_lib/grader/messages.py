@@ -16,6 +16,7 @@ from course_lib.grader.wire import Limits, WireError, decode, encode
 from course_lib.grading.run import Failure, Outcome
 
 LIMITS = Limits()
+FUTURE = "from __future__ import annotations\n"  # in front of a cell; the cell's own lines count from the next one
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}")
 _FIELDS = {
     "attempted": bool,

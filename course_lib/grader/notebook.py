@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ast
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from functools import cached_property
 
 from course_lib.grader.given import Chapter, chapter_of
 from course_lib.grader.magics import Code, without_magics
+from course_lib.grader.messages import FUTURE
 from course_lib.grader.reading import Cell, parse
-from course_lib.grader.slicing import Program, Statement, shown
-from course_lib.grading import trees
+from course_lib.grader.slicing import Program, Statement, outside_scopes, shown
 from course_lib.grading.spec import Exercise
 
 MAX_LISTED, MAX_LINE = 50, 200  # of the lines that were left out
@@ -26,6 +29,8 @@ class Notebook:
         codes: the same as Python.
         statements: all statements of all cells, in order.
         checks: exercise id -> place in `statements` of its last check.
+        checked: exercise id -> its checks in order, each the place and the name that it is given; empty where that is
+            no plain name.
     """
 
     def __init__(self, cells: Sequence[Cell]) -> None:
@@ -36,10 +41,26 @@ class Notebook:
             for number, code in enumerate(self.codes)
             for node in (code.tree.body if code.tree else ())
         )
-        self.checks = dict(_checks(self.statements, self.codes))
         self._annotations = any(_is_future(statement.node) for statement in self.statements)
+        self._start()
+
+    def _start(self) -> None:
+        self.checked: dict[str, list[tuple[int, str]]] = defaultdict(list)
+        for exercise_id, place, name in _checks(self.statements, self.codes):
+            self.checked[exercise_id].append((place, name))
+        self.checks = {exercise_id: found[-1][0] for exercise_id, found in self.checked.items()}
         self._programs: dict[int, Program] = {}
         self._edited: dict[int, frozenset[int]] = {}
+
+    def with_alias(self, place: int, alias: str, name: str) -> Notebook:
+        """The same with `alias = name` in front of the statement at a place."""
+        code = without_magics(f"{alias} = {name}")
+        made = copy(self)
+        made.cells, made.codes = (*self.cells, Cell("", code.text)), (*self.codes, code)
+        added = Statement(code.tree.body[0], len(self.cells))
+        made.statements = (*self.statements[:place], added, *self.statements[place:])
+        made._start()
+        return made
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -93,7 +114,7 @@ class Notebook:
         code = self.codes[number]
         numbers = {place for place, node in enumerate(code.tree.body) if id(node) in kept and not _is_future(node)}
         text = _excerpt(code, numbers)
-        return f"from __future__ import annotations\n{text}" if self._annotations else text
+        return f"{FUTURE}{text}" if self._annotations else text
 
     def sturdy(self, nodes: Sequence[ast.stmt]) -> str:
         """Statements as a cell in which one that fails does not stop the others, as between cells of a notebook."""
@@ -128,13 +149,29 @@ def _is_future(node: ast.stmt) -> bool:
     return isinstance(node, ast.ImportFrom) and node.module == "__future__"
 
 
-def _checks(statements: Sequence[Statement], codes: Sequence[Code]) -> Iterator[tuple[str, int]]:
-    """(exercise id, place) of every `check("3.1", ...)` at the top level, in order."""
-    says_check = ["check" in code.text for code in codes]  # once a cell, which may have 100,000 statements
+def _checks(statements: Sequence[Statement], codes: Sequence[Code]) -> Iterator[tuple[str, int, str]]:
+    """(exercise id, place, name) of every `check("3.1", name)` outside of functions and classes, in order."""
+    says_check = [_lines_with("check", code.text) for code in codes]  # a cell may have 100,000 statements
     for place, statement in enumerate(statements):
-        if isinstance(statement.node, ast.Expr | ast.Assign) and says_check[statement.cell]:
-            for node in trees.nodes(statement.node):
-                called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "check"
-                named = called and node.args and isinstance(node.args[0], ast.Constant)
-                if named and isinstance(node.args[0].value, str | float):
-                    yield str(node.args[0].value), place
+        lines, node = says_check[statement.cell], statement.node
+        first = bisect_left(lines, node.lineno)
+        if first < len(lines) and lines[first] <= node.end_lineno:
+            calls = (_check(part) for part in outside_scopes(node) if isinstance(part, ast.Call))
+            yield from ((found[0], place, found[1]) for found in calls if found)
+
+
+def _lines_with(word: str, text: str) -> list[int]:
+    """Numbers of the lines with a word in them."""
+    return [number for number, line in enumerate(text.split("\n"), start=1) if word in line] if word in text else []
+
+
+def _check(call: ast.Call) -> tuple[str, str] | None:
+    """Exercise id and name of `check("3.1", name)`; None for other calls."""
+    if (getattr(call.func, "id", None) or getattr(call.func, "attr", None)) != "check":
+        return None
+    given = dict(zip(("exercise_id", "answer"), call.args, strict=False))
+    given |= {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
+    exercise_id, answer = given.get("exercise_id"), given.get("answer")
+    if not isinstance(exercise_id, ast.Constant) or not isinstance(exercise_id.value, str | float):
+        return None
+    return str(exercise_id.value), answer.id if isinstance(answer, ast.Name) else ""

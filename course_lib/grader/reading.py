@@ -6,8 +6,11 @@ Reads notebooks of format 3 and 4, and plain Python files, with `# %%` between c
 from __future__ import annotations
 
 import ast
+import codecs
+import io
 import json
 import re
+import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +20,12 @@ from course_lib.grading import trees
 MAX_BYTES = 32 << 20
 MAX_CODE = 500_000  # characters of code in all cells together; more would cost memory, and no answer is that long
 MAX_CELLS = 5_000
-_MARKER = re.compile(r"^#[ \t]*%%(.*)$", re.MULTILINE)
+_MARKER = re.compile(r"^#[ \t]*%%+(?=[ \t\[]|$)(.*)$", re.MULTILINE)  # not `# %%time`, a magic that Colab took out
+_LOOKS_LIKE_PYTHON = re.compile(
+    r"^(?:(?:async )?def \w+ *\(|class \w+ *[(:]|from [\w.]+ import |import [\w.]+(?: as \w+)? *(?:[,#].*)?$)",
+    re.MULTILINE,
+)
+_CODECS = ("iso8859", "cp", "mac", "koi8", "gb", "big5", "euc", "shift")  # that a script may name; others can be slow
 _TEXT_CELL = re.compile(r"\[(markdown|md|raw)\]")
 _DEFINES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign)
 
@@ -59,7 +67,16 @@ def _decode(data: bytes) -> str:
     except UnicodeDecodeError:
         if data.lstrip()[:1] in (b"{", b"["):
             return data.decode("utf-8", "replace")
+    try:
+        return data.decode(_named_codec(data))
+    except (SyntaxError, UnicodeDecodeError, LookupError):
         raise InvalidNotebook("The file is not text: it is neither a notebook nor Python code.") from None
+
+
+def _named_codec(data: bytes) -> str:
+    """The encoding that a script names in its first lines, as in `# -*- coding: latin-1 -*-`."""
+    name = codecs.lookup(tokenize.detect_encoding(io.BytesIO(data[:1000]).readline)[0]).name
+    return name if name.startswith(_CODECS) else "utf-8"
 
 
 def _of_notebook(text: str) -> Iterator[Cell]:
@@ -109,7 +126,8 @@ def _of_script(text: str) -> Iterator[Cell]:
     cells = [Cell("", text)] if parse(text) else list(_between(text, markers))
     parsed = [tree for cell in cells if (tree := parse(cell.code))]
     defines = any(isinstance(statement, _DEFINES) for tree in parsed for statement in tree.body)
-    if not defines and (not markers or not parsed):
+    with_slips = _LOOKS_LIKE_PYTHON.search(text)  # or with magics; what does not parse is told where it is missed
+    if not (defines or with_slips or (markers and parsed)):
         raise InvalidNotebook("The file is neither a notebook nor Python code.")
     yield from cells
 

@@ -160,6 +160,7 @@ _ENVIRONMENT = {  # all that a worker sees of it
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "COURSE_STATIC": "1",
+    "TORCHDYNAMO_DISABLE": "1",  # `@torch.compile` leaves a function as it is: a worker may start no compiler
     # A fork copies the table of all pages of the server. With huge pages that table is a third as long to copy.
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
     "PYTHONMALLOC": "malloc",

@@ -20,7 +20,8 @@ _NAMED = (*_FUNCTIONS, ast.ClassDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
 _CATCHES = (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)
 _PLACES = (ast.Attribute, ast.Subscript)
-_SCOPES = (*_FUNCTIONS, ast.ClassDef, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_SCOPES = (*_FUNCTIONS, ast.ClassDef, ast.Lambda, *_COMPREHENSIONS)
 _READS = {"LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL", "DELETE_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 _READING = {dis.opmap[name]: int(name == "LOAD_GLOBAL") for name in _READS & dis.opmap.keys()}  # bits before the name
 ALL = "*"  # what a star import binds, and what `exec` may change
@@ -85,8 +86,6 @@ class Statement:
     @cached_property
     def _parts(self) -> tuple[ast.AST, ...]:
         """The nodes that run in the scope of the cell itself, not in one of a function or a class."""
-        if isinstance(self.node, _SCOPES):
-            return (self.node,)
         return tuple(_own(self.node))
 
     @cached_property
@@ -132,6 +131,14 @@ def _read(code: CodeType) -> Iterator[str]:
         waiting += [constant for constant in current.co_consts if isinstance(constant, CodeType)]
 
 
+def outside_scopes(node: ast.AST) -> list[ast.AST]:
+    """A node and all below it, but for the bodies of functions and classes."""
+    found = [node]
+    for current in found:  # grows meanwhile
+        found += _around(current) if isinstance(current, _NAMED) else ast.iter_child_nodes(current)
+    return found
+
+
 def _own(node: ast.AST) -> Iterator[ast.AST]:
     waiting = [node]
     while waiting:
@@ -139,6 +146,16 @@ def _own(node: ast.AST) -> Iterator[ast.AST]:
         yield current
         if not isinstance(current, _SCOPES):
             waiting.extend(ast.iter_child_nodes(current))
+        elif isinstance(current, _COMPREHENSIONS):  # `[last := x for x in xs]` binds `last` around it
+            waiting += [part.target for part in trees.nodes(current) if isinstance(part, ast.NamedExpr)]
+        else:
+            waiting += _around(current)
+
+
+def _around(scope: ast.AST) -> list[ast.AST]:
+    """The parts of a function or class that run outside of it: defaults, decorators, bases."""
+    defaults = [*scope.args.defaults, *filter(None, scope.args.kw_defaults)] if hasattr(scope, "args") else []
+    return [part for name in ("decorator_list", "bases", "keywords") for part in getattr(scope, name, ())] + defaults
 
 
 def _bound(part: ast.AST) -> Iterator[str]:
@@ -153,6 +170,8 @@ def _bound(part: ast.AST) -> Iterator[str]:
         yield from (alias.asname or alias.name for alias in part.names)
     elif isinstance(part, _CATCHES) and part.name:
         yield part.name
+    elif isinstance(part, ast.MatchMapping) and part.rest:
+        yield part.rest
 
 
 def _touched(part: ast.AST) -> Iterator[str]:

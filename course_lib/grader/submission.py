@@ -2,6 +2,7 @@
 
 An answer is what its function's name means when the notebook's check is reached: in the cell that the course gave for
 it, or below it, up to the last `check` of the exercise. Without that cell, it is the last definition of the name.
+Where there is none, or the stub alone, it is what a `check` of the exercise was given by another name.
 """
 
 from __future__ import annotations
@@ -130,6 +131,10 @@ class _Search:
         self.program = notebook.program(self.chapter)
         self.n_given = len(self.chapter.setup)
         self.answer_id = self.chapter.answers.get(self.name)
+        renamed = self._checked_as()
+        if renamed and all(map(self._is_stub, self._written())):
+            self.notebook = notebook.with_alias(renamed[0], self.name, renamed[1])
+            self.program = self.notebook.program(self.chapter)
 
     def result(self) -> _Taken | _Problem:
         """The code of the answer, or why there is none."""
@@ -155,12 +160,26 @@ class _Search:
 
     def _definition(self) -> int | None:
         """Place of the statement that defines the answer."""
-        places = [place for place in self.program.binders(self.name) if place >= self.n_given]
+        places = self._written()
         anchored = [place for place in places if self.answer_id and self._id(place) == self.answer_id]
         reach = max(anchored[-1], self._last_check()) if anchored else len(self.program.statements)
         pools = ([place for place in places if place <= reach], places)
         written = (place for pool in pools for place in reversed(pool) if not self._is_stub(place))
         return next(written, places[-1] if places else None)
+
+    def _written(self) -> list[int]:
+        """Places of the learner's statements that bind the name of the answer."""
+        return [place for place in self.program.binders(self.name) if place >= self.n_given]
+
+    def _checked_as(self) -> tuple[int, str] | None:
+        """The last check of this exercise that is given something else by its name: place in the notebook, and name."""
+        checks = reversed(self.notebook.checked.get(self.exercise.id, ()))
+        return next((one for one in checks if self._may_be_answer(one[1])), None)
+
+    def _may_be_answer(self, name: str) -> bool:
+        """True for another name that the learner's own code binds, and that no other exercise asks for."""
+        binders = self.program.binders(name)
+        return name != self.name and name not in self.others and bool(binders) and binders[-1] >= self.n_given
 
     def _id(self, place: int) -> str:
         return self.notebook.cells[self.program.statements[place].cell].id
@@ -218,9 +237,16 @@ class _Search:
         for cell, code in zip(self.notebook.cells, self.notebook.codes, strict=True):
             if code.tree is None and (cell.id == self.answer_id or written.search(cell.code)):
                 return _Problem(f"{code.problem} (in the cell of `{self.name}`)")
-        likely = self._likely()
+        likely, checked = self._likely(), self._checks_another()
         mean = f"; did you mean `{likely}`?" if likely else ""
-        return _Problem(f"missing: no cell defines `{self.name}`{mean}", unattempted=not likely)
+        if checked and not likely:
+            mean = f"; `check` was given something else: call that function `{self.name}`"
+        return _Problem(f"missing: no cell defines `{self.name}`{mean}", unattempted=not (likely or checked))
+
+    def _checks_another(self) -> bool:
+        """True when a check of this exercise is given anything but the name of the answer."""
+        checks = self.notebook.checked.get(self.exercise.id, ())
+        return any(name != self.name and name not in self.others for _, name in checks)
 
     def _likely(self) -> str:
         """A function that may be the answer under another name: the one in its cell, or one that is spelt alike."""

@@ -4,6 +4,7 @@ Whatever happens here, the grader believes nothing but that these are the values
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
 import asyncio
@@ -55,15 +56,28 @@ def work(stream: socket.socket, fields: dict[str, Any], cases: list[dict[str, An
                 return  # nobody waits for the others
 
 
+def _nothing(*_args: Any, **_options: Any) -> None:
+    """Show nothing: nobody looks."""
+
+
+class _Shell:
+    """What `get_ipython` gives: each of its methods does nothing."""
+
+    def __getattr__(self, _name: str) -> Callable[..., None]:
+        return _nothing
+
+
 def _run_cells(cells: list[str], function: str) -> Callable[..., Any]:
     seed_everything(0)  # what cells draw stays the same from run to run
     main = ModuleType("__main__")
     sys.modules["__main__"] = main  # where dataclasses and the like look for the module of a class
-    for number, code in enumerate(cells, start=1):
-        name = f"<cell {number}>"
+    vars(main).update(display=_nothing, get_ipython=_Shell)  # which a notebook defines for every cell
+    for number, cell in enumerate(cells, start=1):
+        name, code = f"<cell {number}>", cell.removeprefix(messages.FUTURE)
+        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | (__future__.annotations.compiler_flag if code != cell else 0)
         linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
         try:
-            _execute(compile(code, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True), vars(main))
+            _execute(compile(code, name, "exec", flags, dont_inherit=True), vars(main))
         except BaseException as error:  # SystemExit, and whatever else a learner's cell raises
             raise _Broken(_what_failed(error)) from None
     answer = vars(main).get(function)
