@@ -16,7 +16,7 @@ SOURCE = """---
 kernelspec: {}
 ---
 
-# Exercises 98: toys
+# Solutions 98: toys
 
 Some text.
 
@@ -153,7 +153,7 @@ def test_an_exercise_without_a_source_is_a_message_and_no_error(learner, monkeyp
 def test_a_source_is_cut_at_cells_breaks_and_headings():
     found = pages.pieces(SOURCE)
     assert [(piece.kind, sorted(piece.tags), piece.text.split("\n")[0]) for piece in found] == [
-        ("markdown", [], "# Exercises 98: toys"),
+        ("markdown", [], "# Solutions 98: toys"),
         ("code", [], "from course_lib.grading import Case, Mutant, check, exercise"),
         ("markdown", [], "## 98.1 Double"),
         ("code", ["answer"], "def double(x):"),

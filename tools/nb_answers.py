@@ -101,11 +101,13 @@ def _report_markers(cell: Cell, path: str, report: Report) -> None:
 def exercise_cells(cells: list[Cell]) -> list[Cell]:
     """The cells a learner gets: stubs instead of answers, no specification, no explanation of the answer."""
     shown = [cell for cell in cells if not cell.has("spec") and not cell.has("solution-only")]
-    return [_as_exercise(cell) if cell.stub is not None else cell for cell in shown]
+    return [_as_exercise(cell) for cell in shown]
 
 
 def _as_exercise(cell: Cell) -> Cell:
-    """An answer cell as a learner sees it: never folded away."""
+    """A cell as a learner sees it: the title is that of exercises, and an answer is never folded away."""
+    if cell.stub is None:
+        return replace(cell, source=re.sub(r"\A# Solutions ", "# Exercises ", cell.source))
     return replace(cell, source=cell.stub, tags=tuple(tag for tag in cell.tags if tag not in HIDING_TAGS))
 
 

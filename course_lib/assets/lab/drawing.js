@@ -115,6 +115,7 @@ export class TokenRow {
     const goal = event.key in goals ? goals[event.key] : this.beside({ ArrowUp: -1, ArrowDown: 1 }[event.key]);
     if (goal === null) return;
     event.preventDefault();
+    this.peeked = null; // the pointer rests somewhere, and the keys move on
     this.choose(Math.max(0, Math.min(last, goal)));
     this.chips[this.at].focus();
   }

@@ -218,6 +218,7 @@ export class Lab {
 
   /** Take over a sequence; a preview of it stands in for the model until something is changed. */
   read(ids, { text = null, at = null, preview = null }) {
+    clearTimeout(this.waiting); // what is being typed is no longer wanted
     this.ids = ids.slice(0, this.config.n_ctx);
     this.text = text;
     this.at = Math.min(at ?? Infinity, this.ids.length - 1);
@@ -423,15 +424,17 @@ export class Lab {
   restore(state) {
     const { names: heads } = this.grid;
     const text = state.get("text");
+    if (text === null && !state.get("ids")) return false;
     const ids = text === null ? [START, ...(state.get("ids") ?? "").split(".").map(Number)] : this.encode(text);
     if (ids.some((id) => !Number.isInteger(id) || id < 0 || id >= this.config.d_vocab)) return false;
     const frame = this.manifest.frames.findIndex(({ step }) => String(step) === state.get("step"));
     if (frame >= 0) this.frame = frame;
     if (heads.has(state.get("head"))) this.head = state.get("head").split(".").map(Number);
     this.off = new Set((state.get("off") ?? "").split(",").filter((name) => heads.has(name)));
-    if (state.get("kind") === "preserving") this.kind = "preserving";
+    this.kind = state.get("kind") === "preserving" ? "preserving" : "zero";
     this.root.querySelectorAll("input[type=radio]").forEach((input) => (input.checked = input.value === this.kind));
-    this.read(ids, { text, at: Number(state.get("at") ?? ids.length - 1) || 0 });
+    const at = Math.trunc(Number(state.get("at") ?? ids.length - 1)) || 0;
+    this.read(ids, { text, at: Math.max(0, at) });
     return true;
   }
 }
