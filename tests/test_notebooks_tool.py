@@ -181,8 +181,8 @@ def test_exercise_has_the_stub_and_no_answer(tmp_path):
 
 def test_a_solution_and_its_exercise_have_titles_of_their_own(tmp_path):
     notebooks = build(repo(tmp_path, {"solutions/03_x.md": EXERCISE}))
-    assert sources(notebooks["solutions/03_x.ipynb"]).startswith("# Solutions 3")
-    assert sources(notebooks["exercises/03_x.ipynb"]).startswith("# Exercises 3")
+    assert sources(notebooks["solutions/03_x.ipynb"])[0].startswith("# Solutions 3")
+    assert sources(notebooks["exercises/03_x.ipynb"])[0].startswith("# Exercises 3")
 
 
 def test_setup_cell_is_the_same_everywhere_and_follows_the_title(tmp_path):

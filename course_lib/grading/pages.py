@@ -13,7 +13,7 @@ from pathlib import Path
 
 from course_lib.grading.source import exercise_ids, fenced_blocks, read_cell
 
-_TITLE = re.compile(r"^# (?:Exercises \d+: )?(.+)$", re.MULTILINE)
+_TITLE = re.compile(r"^# (?:Solutions \d+: )?(.+)$", re.MULTILINE)
 _HEADING = re.compile(r"^## (\d+\.\d+) (.+)$", re.MULTILINE)
 _FACTS = re.compile(r"^\*Difficulty (\d) of 5, about (\d+) minutes\.\*$", re.MULTILINE)
 _MARKER = re.compile(r"^ *### (BEGIN|END) SOLUTION *$")
