@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import pytest
 import torch
 from grader_class import ALL, SCORE, SOURCE, LocalServer, fill, notebook, solved
 
+from benchmarks.graders.assignment import SMALL, large_ids, make_assignment
+from benchmarks.graders.spoilt import spoil
 from course_lib.grader import given, grade, rows, verdicts
 from course_lib.grader.folder import Submission, find_all
 from course_lib.grader.grade import (
@@ -29,6 +32,7 @@ from course_lib.grader.reading import InvalidNotebook
 from course_lib.grader.results import merge
 from course_lib.grader.server import Reply
 from course_lib.grader.store import InUse, Store, locked, written_whole
+from course_lib.grader.submission import read_notebook, second_try
 from course_lib.grading import Measure
 from course_lib.grading.examine import CHANGES, examine
 from course_lib.grading.report import findings
@@ -37,6 +41,7 @@ from course_lib.grading.run import Failure, Outcome
 OPTIONS = Options(seed=5, parallel=2)
 ONE = replace(OPTIONS, exercises=("3.1",))
 CHAPTER = ("3.1", "3.2", "3.3")
+ROOT = Path(__file__).parents[1]
 
 
 def graded(data, options=ONE, server=None):
@@ -334,6 +339,25 @@ BY_A_CALL = {
     "environment": ("import os\nos.environ['SHIFT_OF_A_TEST'] = '-1'", OFFSET("int(os.environ['SHIFT_OF_A_TEST'])")),
     "star import of nothing": ("from my_utils_that_are_not_there import *", SCORE),
     "import of nothing": ("import math, not_there_at_all", OFFSET("-int(math.exp(0))")),
+    "alias": ("T = []\nalias = T\nalias.append(-1)", OFFSET("T[0]")),
+    "view": ("import torch\nM = torch.ones(2, 2)\nflat = M.view(-1)\nflat[0] = -1", OFFSET("int(M[0, 0])")),
+    "row": ("import torch\nM = torch.ones(2, 2)\nrow = M[0]\nrow.fill_(-1)", OFFSET("int(M[0, 0])")),
+    "loop over rows": ("T = [[1], [1]]\nfor row in T:\n    row[0] = -1", OFFSET("T[0][0]")),
+    "loop over classes": ("class A:\n    k = 1\nclass B(A):\n    k = 1\nfor c in (A, B):\n    c.k = -1", OFFSET("A.k")),
+    "trained": ("import torch\nw = torch.nn.Parameter(torch.tensor(0.0))\nopt = torch.optim.SGD([w], lr=0.5)",
+                "def train():\n    ((w + 1) ** 2).backward()\n    opt.step()\ntrain()", OFFSET("int(w)")),
+    "in a print": ("T = {}\ndef fill():\n    T['k'] = -1\nprint(fill())", OFFSET("T['k']")),
+    "in an assert": ("T = {}\ndef fill():\n    T['k'] = -1\n    return True\nassert fill()", OFFSET("T['k']")),
+    "shared by a class": ("class R:\n    items = {}\n    def add(self, k):\n        self.items['k'] = k",
+                          "a, b = R(), R()\na.add(-1)", OFFSET("b.items['k']")),
+    "recursion limit": ("import sys\nsys.setrecursionlimit(20000)",
+                        "def deep(n):\n    return deep(n - 1) if n else -1", OFFSET("deep(3000)")),
+    "installed": ("import torch\ndef prev(self):\n    return self.diagonal(-1, -2, -1)",
+                  "def install():\n    torch.Tensor.prev = prev\ninstall()",
+                  "def previous_token_score(pattern):\n    return pattern.prev().mean((0, -1))"),
+    "exec of a function": ("import math", "exec('def k():\\n    return -int(math.exp(0))')", OFFSET("k()")),
+    "by eval": ("def k():\n    return -1", OFFSET("eval('k')()")),
+    "by globals": ("def k():\n    return -1", OFFSET("globals()['k']()")),
     "failing call beside it": ("OFF = []\nshow_it(OFF)\n_ = OFF.append(-1)", "draw(OFF)", OFFSET("OFF[0]")),
 }  # fmt: skip
 
@@ -341,9 +365,10 @@ BY_A_CALL = {
 @pytest.mark.parametrize("cells", BY_A_CALL.values(), ids=BY_A_CALL)
 def test_an_answer_that_stands_on_a_call_is_right_at_the_second_try(cells, monkeypatch):
     monkeypatch.setattr(os, "environ", os.environ.copy())
-    server = LocalServer()
+    server, limit = LocalServer(), sys.getrecursionlimit()
     assert graded(notebook(*cells), server=server)["state"] == "ok"
     assert len(server.jobs) == 2
+    sys.setrecursionlimit(limit)
     for place, name in ((torch.Tensor, "prev"), (math, "shift")):
         if hasattr(place, name):
             delattr(place, name)
@@ -356,17 +381,110 @@ def test_a_right_answer_is_run_once_without_what_may_change_it():
     assert len(server.jobs) == 1 and "spoil" not in "".join(server.jobs[0].cells)
 
 
+UNTOUCHED = ROOT / "exercises/03_previous_token_head.ipynb"
+
+
 def test_a_wrong_answer_is_run_again_only_if_more_may_belong_to_it():
-    wrong, shows = (
-        OFFSET("TABLE[0]"),
-        'check("3.1", TABLE)\nprint(TABLE)\nassert len(TABLE)\nplt.plot(TABLE)\nfill(OTHER)',
-    )
-    once, twice = LocalServer(), LocalServer()
-    first = graded(notebook("TABLE = [1]\nOTHER = []", shows, wrong), server=once)
+    wrong, twice = OFFSET("TABLE[0]"), LocalServer()
+    once, first = run_once("TABLE = [1]", 'check("3.1", TABLE)', wrong)
     second = graded(notebook("TABLE = [1]", "id(TABLE)\nraise SystemExit", wrong), server=twice)
     assert (len(once.jobs), len(twice.jobs)) == (1, 2)
     assert first["exercises"] == second["exercises"]
     assert first["exercises"][0]["state"] == "wrong"
+
+
+def run_once(*cells):
+    server = LocalServer()
+    return server, graded(notebook(*cells), server=server)
+
+
+def given_cells():
+    """All that the exercise notebook of the chapter holds, its set-up for Colab and its stubs included."""
+    cells = json.loads(UNTOUCHED.read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["import os\nfrom math import *"],
+        ['_ = check("3.1", TABLE)\nhint("3.1")\nsolution("3.1")\nprogress()'],
+        ["%matplotlib inline\n'a text'\nTABLE\npass\nglobal TABLE"],
+        [solved("3.2"), solved("2.2"), "kept = previous_token_query_key"],
+        [OFFSET("0"), "def previous_token_score(pattern):\n    raise NotImplementedError"],
+        given_cells(),
+    ],
+)
+def test_what_is_no_reason_for_a_second_try(more):
+    server, row = run_once("TABLE = [1]", *more, OFFSET("TABLE[0]"))
+    assert row["exercises"][0]["state"] == "wrong" and len(server.jobs) == 1
+
+
+HELPER = "def empty_model(d_vocab: int, n_ctx: int"
+
+
+@pytest.mark.parametrize(
+    ("old", "change", "argument"),
+    [
+        ("", (HELPER, f"{HELPER}, scale: float = 1.0"), ", 1.0"),
+        (f"{HELPER}):\n    raise ValueError('my first attempt')", ("", ""), ""),
+    ],
+    ids=["given an argument", "defined above the given cell"],
+)
+def test_a_given_helper_is_what_the_notebook_makes_of_it(old, change, argument):
+    made = json.loads((ROOT / "exercises/04_induction_circuit.ipynb").read_text(encoding="utf-8"))
+    cells = [cell for cell in made["cells"] if cell["cell_type"] == "code"]
+    answer = solved("4.2", ("empty_model(d_vocab, n_ctx", f"empty_model(d_vocab, n_ctx{argument}"))
+    for cell in cells:
+        source = "".join(cell["source"]).replace(*change)
+        cell["source"] = answer if "def induction_model(" in source else source
+    made["cells"] = [{**cells[0], "id": "old", "source": old}, *cells]
+    server = LocalServer()
+    row = graded(json.dumps(made).encode(), replace(OPTIONS, exercises=("4.2",)), server)
+    assert row["state"] == "ok" and len(server.jobs) == 2
+
+
+class SlowAtFirst(LocalServer):
+    def __init__(self, *outcomes):
+        super().__init__()
+        self.outcomes = outcomes
+
+    def run(self, job):
+        if self.jobs:
+            return super().run(job)
+        self.jobs.append(job)
+        return Reply("timeout", self.outcomes, "too slow")
+
+
+@pytest.mark.parametrize("outcomes", [(), ((Outcome(failure=Failure(True, limit=5.0)),) * 2,)])
+def test_an_answer_that_waits_for_what_was_left_out_gets_a_shorter_second_try(outcomes):
+    waits = "def wait():\n    while not T: pass\n    return -1\n" + OFFSET("wait()")
+    alone, filled = SlowAtFirst(*outcomes), SlowAtFirst(*outcomes)
+    (one,) = graded(notebook("T = [1]", waits), server=alone)["exercises"]
+    assert one["state"] == "timeout" and len(alone.jobs) == 1
+    assert graded(notebook("T = []\ndef fill():\n    T.append(1)\nfill()", waits), server=filled)["state"] == "ok"
+    first, second = filled.jobs
+    assert second.setup_seconds == verdicts.SECOND_SECONDS < first.setup_seconds and first.seconds == second.seconds
+
+
+def test_the_class_of_the_benchmark_is_run_once(tmp_path):
+    assignment = make_assignment(SMALL, tmp_path)
+    for number in range(12):
+        data, server = notebook(assignment.setup, *assignment.handed_in(number)), LocalServer()
+        states = [one["state"] for one in graded(data, replace(OPTIONS, exercises=SMALL), server)["exercises"]]
+        assert len(server.jobs) == len(SMALL) - states.count("unattempted")
+        assert states.count("ok") == assignment.score(number)
+
+
+def test_no_wrong_answer_of_the_large_benchmark_has_a_second_try(tmp_path):
+    assignment = make_assignment(large_ids(), tmp_path)
+    data = notebook(assignment.setup, *(answer.wrong for answer in assignment.answers))
+    parsed = read_notebook(data)
+    assert not any(second_try(parsed, ALL[one], ALL, broken=False) for one in assignment.ids)
+    spoil(tmp_path, 200)
+    for file in tmp_path.glob("*.ipynb"):
+        with suppress(InvalidNotebook):
+            assert second_try(read_notebook(file.read_bytes()), ALL["3.1"], ALL, broken=False) == ()
 
 
 def test_what_failed_first_is_what_the_row_tells():

@@ -10,7 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
 from course_lib.grader.reading import parse_strictly
@@ -42,6 +42,11 @@ class Chapter:
     answers: dict[str, str]
     stubs: dict[str, ast.stmt]
     published: dict[str, tuple[ast.stmt, ...]]
+
+    @cached_property
+    def copies(self) -> frozenset[str]:
+        """The statements of the given cells, each written out as `Statement.tree` is."""
+        return frozenset(statement.tree for statement in self.setup)
 
 
 EMPTY = Chapter((), frozenset(), {}, {}, {})

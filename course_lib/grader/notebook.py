@@ -18,6 +18,7 @@ from course_lib.grading.spec import Exercise
 
 MAX_LISTED, MAX_LINE = 50, 200  # of the lines that were left out
 MAX_FUNCTIONS = 500  # that may be an answer under another name
+_CALLS_OF_COURSE = {"check", "hint", "progress", "solution"}
 MAX_SHOWN = 50_000  # characters; of a larger cell an answer's statements are printed anew, without its empty lines
 
 
@@ -116,17 +117,20 @@ class Notebook:
         text = _excerpt(code, numbers)
         return f"{FUTURE}{text}" if self._annotations else text
 
-    def sturdy(self, nodes: Sequence[ast.stmt]) -> str:
+    def sturdy(self, statements: Sequence[Statement]) -> str:
         """Statements as a cell in which one that fails does not stop the others, as between cells of a notebook."""
-        text = ast.unparse(ast.Module([_tried(node) for node in nodes if not _is_future(node)], []))
+        text = "\n".join(statement.tried for statement in statements if not _is_future(statement.node))
         return f"from __future__ import annotations\n{text}" if self._annotations else text
 
 
-def _tried(node: ast.stmt) -> ast.stmt:
-    if isinstance(node, ast.FunctionDef) and not node.decorator_list:
-        return node  # its source can be read with `inspect` only where it is not indented
-    handler = ast.ExceptHandler(ast.Name("BaseException", ast.Load()), None, [ast.Pass()])
-    return ast.Try([node], [handler], [], [])
+def is_idle(node: ast.stmt) -> bool:
+    """True for what changes no answer: a text, a name, `pass`, `global x`, `check("3.1", f)`, `progress()`."""
+    if isinstance(node, ast.Pass | ast.Global):
+        return True
+    value = node.value if isinstance(node, ast.Expr | ast.Assign) else None
+    if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id in _CALLS_OF_COURSE:
+        return not value.args or isinstance(value.args[0], ast.Constant)
+    return isinstance(node, ast.Expr) and isinstance(value, ast.Constant | ast.Name)
 
 
 def _makes_a_function(node: ast.stmt) -> bool:

@@ -23,7 +23,7 @@ from course_lib.grader.verdicts import Entry, Task, entry, entry_of, plain, task
 from course_lib.grading.spec import Exercise
 
 STATES = ("ok", "partial", "unattempted", "error", "timeout", "oom", "crashed", "invalid_notebook", "grader_error")
-_NOT_RIGHT = ("wrong", "error", "unattempted")  # perhaps for want of a statement that was left out
+_NOT_RIGHT = ("wrong", "error", "unattempted", "timeout")  # perhaps for want of a statement that was left out
 _WORST_FIRST = ("crashed", "oom", "timeout", "error")
 Row = dict[str, Any]
 Record = dict[str, Any]  # a row, and what decides whether it still holds
@@ -204,15 +204,18 @@ class _Grading:
         return entry(exercise, "grader_error", f"The grader failed: {fault}")
 
     def _judged(self, task: Task, cells: tuple[str, ...], notebook: Notebook) -> Entry:
-        """The entry of an answer; one that is not right is run again with all that it may stand on."""
-        reply = self._run(task, cells)
+        """The entry of an answer; one that is not right is run again as the notebook runs it."""
+        reply = self._run(task.job(cells))
         found = entry_of(task, reply)
-        wider = second_try(notebook, task.exercise, not reply.outcomes) if found["state"] in _NOT_RIGHT else ()
-        second = entry_of(task, self._run(task, wider)) if wider else found
+        if found["state"] not in _NOT_RIGHT:
+            return found
+        broken = not reply.outcomes and found["state"] != "timeout"
+        whole = second_try(notebook, task.exercise, self.exercises, broken)
+        second = entry_of(task, self._run(task.second_job(whole))) if whole else found
         return second if second["state"] == "ok" else found
 
-    def _run(self, task: Task, cells: tuple[str, ...]) -> Reply:
-        reply = self.server.run(task.job(cells))
+    def _run(self, job: Job) -> Reply:
+        reply = self.server.run(job)
         if reply.state == "grader_error":
             raise _Fault(reply.message)
         return reply

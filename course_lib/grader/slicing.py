@@ -24,9 +24,7 @@ _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _SCOPES = (*_FUNCTIONS, ast.ClassDef, ast.Lambda, *_COMPREHENSIONS)
 _READS = {"LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL", "DELETE_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 _READING = {dis.opmap[name]: int(name == "LOAD_GLOBAL") for name in _READS & dis.opmap.keys()}  # bits before the name
-ALL = "*"  # what a star import binds, and what `exec` may change
-_ANYTHING = {"exec", "eval", "globals", "locals", "vars"}
-_HARMLESS = {"check", "display", "help", "hint", "input", "plt", "print", "progress", "solution"}
+ALL = "*"  # what a star import binds
 MAX_SIZE = 10_000  # nodes of what one answer stands on, about a thousand lines; the course's own have a few hundred
 
 
@@ -64,26 +62,6 @@ class Statement:
         return frozenset(name for part in self._parts for name in _touched(part)) - self.binds
 
     @cached_property
-    def may_change(self) -> frozenset[str]:
-        """Names whose values it may change by a call: `fill(TABLE)`, `@register`; `*` for all names."""
-        names = frozenset(_in_reach(self.node))
-        return names | {ALL} if names & _ANYTHING else names
-
-    @cached_property
-    def alters(self) -> frozenset[str]:
-        """Names that a function, or a class, changes when called: those in a `global`, `TABLE` of `TABLE[0] = 1`."""
-        if not isinstance(self.node, _NAMED):
-            return frozenset()
-        return frozenset(name for part in trees.nodes(self.node) for name in (*_touched(part), *_globals(part)))
-
-    @property
-    def patches(self) -> frozenset[str]:
-        """Names of what it gives a new attribute: `torch.Tensor.row = row`."""
-        call = self.node.value if isinstance(self.node, ast.Expr) else None
-        calls_method = isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)
-        return frozenset() if calls_method else self.touches
-
-    @cached_property
     def _parts(self) -> tuple[ast.AST, ...]:
         """The nodes that run in the scope of the cell itself, not in one of a function or a class."""
         return tuple(_own(self.node))
@@ -104,6 +82,20 @@ class Statement:
     def size(self) -> int:
         """How much there is to compile in it."""
         return size_of(self.node)
+
+    @cached_property
+    def tree(self) -> str:
+        """Its syntax tree written out, which is the same for the same code."""
+        return ast.dump(self.node)
+
+    @cached_property
+    def tried(self) -> str:
+        """Its code, so that what comes behind it runs where it fails."""
+        node = self.node
+        if not isinstance(node, ast.FunctionDef) or node.decorator_list:  # of others `inspect` reads what is indented
+            handler = ast.ExceptHandler(ast.Name("BaseException", ast.Load()), None, [ast.Pass()])
+            node = ast.Try([node], [handler], [], [])
+        return ast.unparse(ast.Module([node], []))
 
     @property
     def is_import(self) -> bool:
@@ -181,10 +173,6 @@ def _touched(part: ast.AST) -> Iterator[str]:
         yield _changed(part.value)
 
 
-def _globals(part: ast.AST) -> list[str]:
-    return part.names if isinstance(part, ast.Global) else []
-
-
 def _changed(call: ast.Call) -> str:
     """`TABLE` of `TABLE.append(1)` and of `setattr(TABLE, "rows", 1)`; empty for other calls."""
     if isinstance(call.func, ast.Attribute):
@@ -198,24 +186,6 @@ def _base(node: ast.AST) -> str:
     while isinstance(node, ast.Attribute | ast.Subscript | ast.Call):
         node = node.func if isinstance(node, ast.Call) else node.value
     return node.id if isinstance(node, ast.Name) else ""
-
-
-def _in_reach(node: ast.stmt) -> Iterator[str]:
-    """All names in the parts of a statement that run at once, if anything is called there."""
-    if isinstance(node, _NAMED):
-        roots = [*node.decorator_list, *getattr(node, "bases", ()), *getattr(node, "keywords", ())]
-        calls = bool(roots)
-    else:
-        roots = [] if _is_harmless(node) else [node]
-        calls = any(isinstance(part, ast.Call) for root in roots for part in trees.nodes(root))
-    if calls:
-        yield from (part.id for root in roots for part in trees.nodes(root) if isinstance(part, ast.Name))
-
-
-def _is_harmless(node: ast.stmt) -> bool:
-    """True for a line that only shows or tests something, and for an import."""
-    shows = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and _base(node.value) in _HARMLESS
-    return shows or isinstance(node, (*_IMPORTS, ast.Assert))
 
 
 class Program:
@@ -240,27 +210,8 @@ class Program:
         """Place of the last statement in the same cell."""
         return self._ends[self.statements[place].cell]
 
-    @cached_property
-    def _changers(self) -> dict[str, list[int]]:
-        """Places of the learner's statements that may change what a name stands for by a call."""
-        found: dict[str, list[int]] = defaultdict(list)
-        for place, statement in enumerate(self.statements):
-            if not statement.given:
-                for name in statement.may_change:
-                    found[name].append(place)
-        return found
-
-    @cached_property
-    def _alterers(self) -> dict[str, list[int]]:
-        """Places of the functions and classes that change a name when they are called."""
-        found: dict[str, list[int]] = defaultdict(list)
-        for place, statement in enumerate(self.statements):
-            for name in statement.alters:
-                found[name].append(place)
-        return found
-
     def needed(
-        self, places: Iterable[int], end: int, without: frozenset[int] = frozenset(), wide: bool = False
+        self, places: Iterable[int], end: int, without: frozenset[int] = frozenset(), most: int = MAX_SIZE
     ) -> list[int]:
         """Places of all statements that these ones need, themselves included, in the order in which to run them.
 
@@ -271,7 +222,7 @@ class Program:
             places: where to start.
             end: the last statement that has been run when the answer is called.
             without: statements that are never taken.
-            wide: also take what may change a needed value by a call, which would be too much for most answers.
+            most: how large they may be together.
 
         Raises:
             TooMuchCode: they are too many, or too large.
@@ -279,30 +230,22 @@ class Program:
         kept: set[int] = set()
         size = 0
         seen: set[str] = set()
-        stars = _up_to(self.binders(ALL), end)
-        start = frozenset(places)
-        waiting = [*start, *stars]
-        if wide:
-            waiting += [*_up_to(self._changers.get(ALL, []), end), *_up_to(list(self._patches()), end)]
+        waiting = [*places, *_up_to(self.binders(ALL), end)]
         while waiting:
             place = waiting.pop()
             if place in kept or place in without:
                 continue
             size += self.statements[place].size
-            if size > MAX_SIZE:
+            if size > most:
                 raise TooMuchCode
             try:
                 names = self.statements[place].reads
-                if wide and (place in start or self.statements[place].alters):
-                    names |= self.statements[place].binds  # whoever calls it changes something that is needed
             except SyntaxError:
                 continue
             kept.add(place)
             for name in names - seen:
                 seen.add(name)
                 waiting += self._suppliers(name, end)
-                if wide:
-                    waiting += self._may_supply(name, end)
         return sorted(kept, key=lambda place: (not self.statements[place].given, place <= end, place))
 
     def _suppliers(self, name: str, end: int) -> list[int]:
@@ -315,24 +258,6 @@ class Program:
             return found
         touchers = self._touchers.get(name, [])
         return found + (_up_to(touchers, end) if early else touchers)
-
-    def _patches(self) -> Iterator[int]:
-        """Places of the learner's statements that hang something on a module, or on what is imported from one."""
-        for place, statement in enumerate(self.statements):
-            if not statement.given and statement.patches & self._imported:
-                yield place
-
-    @cached_property
-    def _imported(self) -> frozenset[str]:
-        """Names that nothing but imports bind."""
-        names = self._binders.items()
-        return frozenset(name for name, found in names if all(self.statements[place].is_import for place in found))
-
-    def _may_supply(self, name: str, end: int) -> list[int]:
-        """Places up to `end` that may change the value of a name; of a module, those that do for certain."""
-        if name in self._imported:
-            return _up_to(self._touchers.get(name, []), end)
-        return [*_up_to(self._changers.get(name, []), end), *_up_to(self._alterers.get(name, []), end)]
 
 
 def _up_to(places: list[int], end: int) -> list[int]:

@@ -13,17 +13,20 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from itertools import accumulate
 
 from course_lib.grader.given import chapter_of
-from course_lib.grader.notebook import Notebook
+from course_lib.grader.notebook import Notebook, is_idle
 from course_lib.grader.reading import InvalidNotebook, read_cells
-from course_lib.grader.slicing import Statement, TooMuchCode
+from course_lib.grader.slicing import MAX_SIZE, Statement, TooMuchCode
 from course_lib.grading.spec import Exercise
 
 __all__ = ["Answers", "InvalidNotebook", "answers_of", "read_answers", "read_notebook", "second_try"]
 
 
 MAX_SECOND = 200_000  # characters of code; a larger notebook gets no second try, which takes the grader its time
+SECOND_SIZE = 2 * MAX_SIZE  # of all that a second try runs; the course's own notebooks have up to 10,000
+COLAB = "keep_long_runs_on_my_drive"  # what only the set-up for Colab speaks of, in every notebook of the course
 FAULTS = (OSError, MemoryError)  # of this machine; whatever else goes wrong here lies in what is read
 ALIKE = 0.75  # of 1: names less alike than this are two names, not one and its misspelling
 
@@ -101,20 +104,23 @@ def answers_of(notebook: Notebook, exercises: Mapping[str, Exercise]) -> Answers
     )
 
 
-def second_try(notebook: Notebook, exercise: Exercise, broken: bool) -> tuple[str, ...]:
-    """The cells of an answer that was not right, with all that may change what it stands on; none where nothing does.
+def second_try(
+    notebook: Notebook, exercise: Exercise, exercises: Mapping[str, Exercise], broken: bool
+) -> tuple[str, ...]:
+    """The cells of an answer that was not right, with all that the notebook runs; none where that changes nothing.
 
     What fails in them is passed over, as a notebook does, which goes on after a cell that failed.
 
     Args:
         notebook: the submission.
         exercise: one whose answer was found.
+        exercises: all of the course, by id; the answers to the others, and what is given for them, change nothing.
         broken: the first try did not come to the answer; then the same statements get a second one.
     """
     if sum(len(cell.code) for cell in notebook.cells) > MAX_SECOND:
         return ()
     try:
-        return _Search(notebook, exercise, frozenset()).wider(broken)
+        return _SecondSearch(notebook, exercise, exercises).cells(broken)
     except FAULTS:
         raise
     except Exception:  # deep code, too much of it, or a number of many digits, which cannot be written out
@@ -202,28 +208,28 @@ class _Search:
         setup, own = self._needed(place)
         return _Taken((*setup, *self._own_cells(own)), tuple(statement.node for statement in own))
 
-    def wider(self, broken: bool) -> tuple[str, ...]:
-        """As `second_try`."""
-        place = self._definition()
-        if place is None:
-            return ()
-        setup, own = self._needed(place, wide=True)
-        if not broken and len(own) == len(self._needed(place)[1]):
-            return ()
-        return (*setup, self.notebook.sturdy([statement.node for statement in own]))
-
-    def _needed(self, place: int, wide: bool = False) -> tuple[list[str], list[Statement]]:
+    def _needed(self, place: int) -> tuple[list[str], list[Statement]]:
         """The course's set-up, as a cell or none, and the learner's statements, in the order in which to run them."""
-        end, statements = max(self.program.end_of_cell(place), self._last_check()), self.program.statements
-        needed = self.program.needed([place], end, self._not_taken(place), wide)
-        setup = [statements[one].node for one in needed if one < self.n_given]
+        return self._parted(self.program.needed([place], self._end(place), self._not_taken(place)))
+
+    def _end(self, place: int) -> int:
+        """Place of the last statement that has been run when the answer is checked."""
+        return max(self.program.end_of_cell(place), self._last_check())
+
+    def _parted(self, places: list[int]) -> tuple[list[str], list[Statement]]:
+        statements = self.program.statements
+        setup = [statements[one].node for one in places if one < self.n_given]
         cells = [ast.unparse(ast.Module(setup, []))] if setup else []
-        return cells, [statements[one] for one in needed if one >= self.n_given]
+        return cells, [statements[one] for one in places if one >= self.n_given]
 
     def _not_taken(self, answer: int) -> frozenset[int]:
         """Edits of the given cells, which stand already, and other definitions of the answer that do not count."""
+        return (self.notebook.edited(self.chapter) - {answer}) | self._other_answers(answer)
+
+    def _other_answers(self, answer: int) -> frozenset[int]:
+        """Definitions of the answer that do not count: what stands below it, and stubs."""
         others = {place for place in self.program.binders(self.name) if place > answer or self._is_stub(place)}
-        return (self.notebook.edited(self.chapter) | others) - {answer}
+        return frozenset(others - {answer})
 
     def _own_cells(self, own: list[Statement]) -> Iterator[str]:
         """The learner's cells with what is needed, in the order in which to run them."""
@@ -254,6 +260,69 @@ class _Search:
         in_cell = [name for cell, name in defined if self.answer_id and self.notebook.cells[cell].id == self.answer_id]
         close = get_close_matches(self.name, sorted({name for _, name in defined}), n=1, cutoff=ALIKE)
         return (in_cell[-1:] or close or [""])[0]
+
+
+class _SecondSearch(_Search):
+    """The search for all that a notebook has run when it checks an answer."""
+
+    def __init__(self, notebook: Notebook, exercise: Exercise, exercises: Mapping[str, Exercise]) -> None:
+        super().__init__(notebook, exercise, frozenset(one.reference.__name__ for one in exercises.values()))
+        self.chapters = {id(chapter): chapter for chapter in map(chapter_of, (exercise, *exercises.values()))}
+
+    def cells(self, broken: bool) -> tuple[str, ...]:
+        """As `second_try`."""
+        place = self._definition()
+        if place is None:
+            return ()
+        places = self.program.needed([place], self._end(place), self._not_taken(place))
+        whole = self._whole(place, frozenset(places))
+        if self._more_matters(frozenset(places), whole):
+            places = whole
+        elif not broken:
+            return ()
+        setup, own = self._parted(places)
+        return (*setup, self.notebook.sturdy(own))
+
+    def _whole(self, answer: int, needed: frozenset[int]) -> list[int]:
+        """Places of all that the learner wrote up to the check, and of what that needs of the course's."""
+        end, statements = self._end(answer), self.program.statements
+        places = [place for place in range(self.n_given, end + 1) if not is_idle(statements[place].node)]
+        if any(size > SECOND_SIZE for size in accumulate(statements[place].size for place in places)):
+            raise TooMuchCode
+        written = {statements[place].tree for place in places}
+        repeated = {place for place in range(self.n_given) if statements[place].tree in written}
+        own = frozenset(range(self.n_given, len(statements)))
+        without = self._other_answers(answer) | repeated | own.difference(places, needed)
+        found = self.program.needed([*needed, *places], end, without, SECOND_SIZE)
+        given = [place for place in found if place < self.n_given]
+        return [*self.program.needed(given, self.n_given - 1, own), *found[len(given) :]]
+
+    def _more_matters(self, needed: frozenset[int], whole: list[int]) -> bool:
+        """True if something may change the answer that the first try left out."""
+        first: dict[str, int] = {}  # name -> place of the first of the learner's needed statements that sets it
+        for place in sorted(needed, reverse=True):
+            statement = self.program.statements[place]
+            if place >= self.n_given:
+                first |= dict.fromkeys(statement.binds | statement.touches, place)
+        more = (place for place in whole if place >= self.n_given and place not in needed)
+        return any(self._matters(place, first) for place in more)
+
+    def _matters(self, place: int, first: Mapping[str, int]) -> bool:
+        statement = self.program.statements[place]
+        if statement.is_import or _answers_only(statement.node, self.others | {self.name}):
+            return False
+        if COLAB in statement.binds | statement.reads:
+            return False
+        given = any(statement.tree in chapter.copies for chapter in self.chapters.values())
+        return not given or any(first.get(name, place) < place for name in statement.binds)
+
+
+def _answers_only(node: ast.stmt, answers: frozenset[str]) -> bool:
+    """True for a function that is an answer, and for another name of one."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return node.name in answers and not node.decorator_list
+    alias = isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and node.value.id in answers
+    return alias and all(isinstance(target, ast.Name) for target in node.targets)
 
 
 def _unfit(statement: Statement, name: str) -> _Problem | None:

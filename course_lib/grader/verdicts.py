@@ -36,6 +36,7 @@ from course_lib.grading.run import Failure, Outcome, standard_state
 from course_lib.grading.spec import Case, Exercise
 
 MAX_TEXT = 2000
+SECOND_SECONDS = 10.0  # for the cells of a second try, which may train something that no answer needs
 _STATES = {PASSED: "ok", WRONG: "wrong", ERROR: "error", TOO_SLOW: "timeout", NOT_ATTEMPTED: "unattempted"}
 _ENDS = {
     "oom": "The code asked for more memory than it may use.",
@@ -76,6 +77,11 @@ class Task:
     def job(self, cells: tuple[str, ...]) -> Job:
         """The work for a worker: no expected value is in it."""
         return Job(cells, self.exercise.reference.__name__, self.payloads, float(self.exercise.seconds))
+
+    def second_job(self, cells: tuple[str, ...]) -> Job:
+        """The same with other cells, which may take less time."""
+        job = self.job(cells)
+        return replace(job, setup_seconds=min(job.setup_seconds, SECOND_SECONDS))
 
 
 def task_of(exercise: Exercise, seed: int) -> Task:
