@@ -83,6 +83,7 @@ def tables_html(found: Sequence[Table], title: str) -> str:
     name = escape(title or found[0].caption or "chart", quote=True)
     inside = "".join(map(_table_html, found))
     return (
+        "<noscript><p>The chart needs JavaScript. Its numbers are in the table.</p></noscript>"
         f'<details {BOX}><summary>Data table</summary><div {SCROLLS} aria-label="Data: {name}">{inside}</div></details>'
     )
 

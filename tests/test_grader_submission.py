@@ -366,7 +366,7 @@ def test_the_wanted_name_comes_first():
 
 def test_a_second_try_takes_the_other_name_too():
     code = ("TABLE = {}", "def fill(t): t[0] = -1", "fill(TABLE)", MINE.replace("-1,", "TABLE[0],", 1), CHECK_MINE)
-    cells = submission.second_try(read_notebook(notebook(*code)), ALL["3.1"], broken=False)
+    cells = submission.second_try(read_notebook(notebook(*code)), ALL["3.1"], ALL, broken=False)
     assert examine(ALL["3.1"], run(cells)["previous_token_score"], seed=7).state == PASSED
 
 

@@ -16,6 +16,7 @@ from course_lib.grader.reading import Cell, parse
 from course_lib.grader.slicing import Program, Statement, outside_scopes, shown
 from course_lib.grading.spec import Exercise
 
+NOTHING = "..."  # what a check is given before there is an answer
 MAX_LISTED, MAX_LINE = 50, 200  # of the lines that were left out
 MAX_FUNCTIONS = 500  # that may be an answer under another name
 _CALLS_OF_COURSE = {"check", "hint", "progress", "solution"}
@@ -31,7 +32,7 @@ class Notebook:
         statements: all statements of all cells, in order.
         checks: exercise id -> place in `statements` of its last check.
         checked: exercise id -> its checks in order, each the place and the name that it is given; empty where that is
-            no plain name.
+            no plain name, and NOTHING where it is a constant, as in `check("3.1", ...)`.
     """
 
     def __init__(self, cells: Sequence[Cell]) -> None:
@@ -178,4 +179,6 @@ def _check(call: ast.Call) -> tuple[str, str] | None:
     exercise_id, answer = given.get("exercise_id"), given.get("answer")
     if not isinstance(exercise_id, ast.Constant) or not isinstance(exercise_id.value, str | float):
         return None
+    if answer is None or isinstance(answer, ast.Constant):
+        return str(exercise_id.value), NOTHING
     return str(exercise_id.value), answer.id if isinstance(answer, ast.Name) else ""

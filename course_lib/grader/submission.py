@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from itertools import accumulate
 
 from course_lib.grader.given import chapter_of
-from course_lib.grader.notebook import Notebook, is_idle
+from course_lib.grader.notebook import NOTHING, Notebook, is_idle
 from course_lib.grader.reading import InvalidNotebook, read_cells
 from course_lib.grader.slicing import MAX_SIZE, Statement, TooMuchCode
 from course_lib.grading.spec import Exercise
@@ -252,7 +252,7 @@ class _Search:
     def _checks_another(self) -> bool:
         """True when a check of this exercise is given anything but the name of the answer."""
         checks = self.notebook.checked.get(self.exercise.id, ())
-        return any(name != self.name and name not in self.others for _, name in checks)
+        return any(name not in self.others | {self.name, NOTHING} for _, name in checks)
 
     def _likely(self) -> str:
         """A function that may be the answer under another name: the one in its cell, or one that is spelt alike."""
