@@ -239,6 +239,13 @@ def test_what_cells_draw_is_the_same_in_every_run(grader):
     assert reply.outcomes[0][0].value == wanted
 
 
+@pytest.mark.parametrize("made", ["object()", "'a' * n", "1.5 * n"])
+def test_a_place_in_memory_is_another_in_the_second_call(grader, made):
+    reply = grader.run(job(body(f"return id({made})")))
+    first, second = reply.outcomes[0]
+    assert first.value != second.value
+
+
 @pytest.mark.parametrize("code", HARMLESS)
 def test_honest_code_gets_its_result(grader, code):
     reply = grader.run(job(body(HARMLESS[code] + "return x + 1"), seconds=10.0))
