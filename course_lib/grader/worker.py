@@ -74,7 +74,8 @@ def _take_places() -> list[object]:
 
     A result that depends on them then changes from call to call, and is told as that; else from run to run.
     """
-    return [*(object() for _ in range(4)), *map(float, range(4)), *map(bytes, range(0, 512, 16))]
+    small = [object() for _ in range(100)]  # as many as malloc and Python keep free and more
+    return [*small, *map(float, range(100)), *map(bytes, 4 * [*range(0, 512, 16)])]
 
 
 def _run_cells(cells: list[str], function: str) -> Callable[..., Any]:
