@@ -134,7 +134,8 @@ def write_whole(path: Path, content: bytes) -> None:
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except OSError as error:
-        error.filename, error.filename2 = str(path), None  # a full disk names no file, and nobody knows `temporary`
+        if error.errno is not None:  # a full disk names no file, and nobody knows `temporary`
+            error.filename, error.filename2 = str(path), None
         raise
     finally:
         if temporary:

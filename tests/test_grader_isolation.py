@@ -121,7 +121,7 @@ def test_no_worker_can(running, code):
 def test_a_worker_has_nothing_that_it_does_not_need(running):
     assert attempt(running, "y = sorted(os.environ)") == sorted(
         ["PATH", "LANG", "HOME", "PYTHONHASHSEED", "PYTHONDONTWRITEBYTECODE", "OMP_NUM_THREADS", "MKL_NUM_THREADS"]
-        + ["COURSE_STATIC", "GLIBC_TUNABLES", "PYTHONMALLOC"]
+        + ["COURSE_STATIC", "GLIBC_TUNABLES", "PYTHONMALLOC", "TORCHDYNAMO_DISABLE"]
         + (["TMPDIR"] if "namespaces" in running.layers else [])
     )
     count = "y = sum(1 for fd in range(4096) if not ctypes.CDLL(None).fcntl(fd, 1) == -1)"
