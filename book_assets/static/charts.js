@@ -149,6 +149,15 @@
     return title + below + axis + (typeof height === "number" ? height : (height?.step ?? 20) * 10);
   };
 
+  // What scrolls can be scrolled with the keyboard. Vega has given each drawing its role and its label.
+  const announce = (host, spec) => {
+    host.removeAttribute("tabindex");
+    if (drawnWidth(host) <= host.clientWidth) return;
+    host.tabIndex = 0;
+    host.setAttribute("role", "group");
+    host.setAttribute("aria-label", `Chart, scrolls sideways. ${spec.description ?? ""}`);
+  };
+
   const drawn = async (embed, host, spec, options) => {
     const column = host.clientWidth;
     const settings = {
@@ -163,12 +172,6 @@
       result.finalize();
       result = await embed(host, layout, settings);
     }
-    const scrolls = drawnWidth(host) > column; // what scrolls can be scrolled with the keyboard
-    const label = `Chart, scrolls sideways. ${spec.description ?? ""}`;
-    for (const [name, value] of Object.entries({ tabindex: "0", role: "group", "aria-label": label })) {
-      if (scrolls) host.setAttribute(name, value);
-      else host.removeAttribute(name);
-    }
     host.dataset.column = column;
     return result;
   };
@@ -181,6 +184,7 @@
       host.style.minHeight = `${host.clientHeight}px`; // so that nothing jumps meanwhile
       before.finalize();
       const next = await drawn(embed, host, spec, options);
+      announce(host, spec);
       host.style.minHeight = "";
       return next;
     };
@@ -198,6 +202,7 @@
     host.style.minHeight = `${expectedHeight(spec)}px`;
     const embed = await load();
     const result = await drawn(embed, host, spec, options);
+    announce(host, spec);
     host.style.minHeight = "";
     drawnAgain(embed, host, result, spec, options);
     return result;
