@@ -155,7 +155,7 @@ class _Run:
         tokens = self.batches(self.step)
         rows = self.processes.rows(tokens)
         check_tokens(rows[:, :-1], self.model.config)  # here, since a recorded step does not look at values
-        check_tokens(rows[:, 1:], self.model.config)
+        check_tokens(rows[:, -1:], self.model.config)  # which is predicted, and not read
         self.share = len(rows) / len(tokens)
         self.set_learning_rates()
         _broken_off[self.model] = self.step
@@ -273,14 +273,13 @@ class _Run:
         """A packed state; None, and a sentence, where these bytes are something else."""
         try:
             state = torch.load(io.BytesIO(content), map_location=self.device, weights_only=True)
-        except Exception as error:  # it depends on the bytes which one
+        except (MemoryError, torch.OutOfMemoryError):
+            raise  # the checkpoint is good, and must not be written over by a run that begins again
+        except Exception:  # it depends on the bytes which one
             state = None
-            reason = type(error).__name__
-        else:
-            reason = "other content"
         if isinstance(state, dict) and state.keys() == _STATE:
             return state
-        tqdm.write(f"a checkpoint in {self.saved.folder} is not one of a training run ({reason}); it is passed over")
+        tqdm.write(f"a checkpoint in {self.saved.folder} is not one of a training run; it is passed over")
         return None
 
     def load(self, state: dict[str, Any]) -> None:

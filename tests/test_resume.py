@@ -192,6 +192,19 @@ def test_whole_files_with_other_content_are_passed_over(tmp_path, capsys):
     assert capsys.readouterr().out.count("is not one of a training run") == 2
 
 
+def test_a_good_checkpoint_is_not_passed_over_for_want_of_memory(tmp_path, monkeypatch):
+    train(make(), DATA, TrainConfig(**CONFIG), folder=tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def load(*_arguments, **_options):
+        raise torch.OutOfMemoryError("no memory left")
+
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(torch.OutOfMemoryError):
+        train(make(), DATA, TrainConfig(**CONFIG), folder=tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_a_run_does_not_write_where_another_has_begun(tmp_path, capsys):
     first, second = Checkpoints(tmp_path), Checkpoints(tmp_path)
     second.write(5, b"second, 5")

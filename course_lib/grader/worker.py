@@ -48,12 +48,12 @@ def work(stream: socket.socket, fields: dict[str, Any], cases: list[dict[str, An
         send_frame(stream, messages.broken(str(error)))
         return
     send_frame(stream, messages.ready())
-    taken = []
+    taken: list[object] = []
     for case in cases:
         for seed in (1, 2):
             outcome = run_here(answer, case, seed, fields["seconds"])
             send_frame(stream, messages.finished(outcome))
-            taken.append(_take_places())
+            taken = [] if taken else _take_places()  # in the second call of each case
             if outcome.failure and outcome.failure.limit is not None:
                 return  # nobody waits for the others
 

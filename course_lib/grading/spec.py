@@ -79,7 +79,8 @@ class Exercise:
         reference: the answer of the solution notebook itself; nothing else says what is right.
         difficulty: 1 (a line or two) to 5.
         minutes: what an able newcomer needs.
-        cases: `cases(generator)` draws the cases; the same generator state gives the same cases.
+        cases: `cases(generator)` draws the cases; the same generator state gives the same cases. Where an input is
+            named "seed", an answer must give the very same in both calls, also if a measure would forgive more.
         hints: three, from a nudge to nearly the code.
         next_step: what the answer is used for, shown when it passes.
         measure: None compares the returned values themselves.
