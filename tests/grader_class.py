@@ -48,6 +48,9 @@ class LocalServer:
             cases = [wire.decode(case) for case in job.cases]
             return Reply("ok", tuple(self._twice(namespace[job.function], case, job.seconds) for case in cases))
 
+    def run_together(self, jobs):
+        return iter(())
+
     def _twice(self, function, inputs, seconds):
         first, second = (run(function, inputs, seed, seconds) for seed in (1, 2))
         sent = [wire.decode(wire.encode(outcome.value)) for outcome in (first, second)]

@@ -200,3 +200,20 @@ def test_paths_and_losses_mark_the_same_moment(eyes):
     assert paths.value("training step") == "20" and at(20) == unmarked[20] + 4
     paths.press("training step", "ArrowLeft")
     assert paths.value("training step") == "10" and at(20) == unmarked[20]
+
+
+def test_what_was_chosen_is_still_chosen_when_the_window_gets_another_width(eyes):
+    page, mosaic, ablation = eyes.page, Explorer(eyes, "mosaic"), Explorer(eyes, "ablation")
+    default, width = (ablation.value("head"), ablation.value("ablation")), page.viewport_size["width"]
+    mosaic.press("training step", "ArrowLeft")
+    ablation.point("bars", 0, click=True)
+    chosen = ablation.value("head"), ablation.value("ablation")
+    assert chosen != default
+    for other in (width + 240, width):
+        page.set_viewport_size({"width": other, "height": page.viewport_size["height"]})
+        page.wait_for_function(
+            "[...document.querySelectorAll('[data-column]')].every(c => Number(c.dataset.column) === c.clientWidth)"
+        )
+        page.wait_for_timeout(300)
+        assert mosaic.value("training step") == "20" and tiles_at(20) <= mosaic.texts()
+        assert (ablation.value("head"), ablation.value("ablation")) == chosen

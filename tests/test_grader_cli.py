@@ -78,6 +78,9 @@ class Pretending(Server):
     def run(self, job):
         return self.reply
 
+    def run_together(self, jobs):
+        return iter(())
+
 
 @pytest.fixture
 def pretending(monkeypatch):

@@ -30,7 +30,7 @@ from course_lib.grader.grade import (
 )
 from course_lib.grader.reading import InvalidNotebook
 from course_lib.grader.results import merge
-from course_lib.grader.server import Reply
+from course_lib.grader.server import Reply, Server
 from course_lib.grader.store import InUse, Store, locked, written_whole
 from course_lib.grader.submission import read_notebook, second_try
 from course_lib.grading import Measure
@@ -117,6 +117,50 @@ def test_a_mutant_is_run_once_for_a_whole_class():
             task.call(mutant, task.cases[0])
     assert len(runs) == 1
     assert task.call(ALL["3.1"].reference, task.cases[1]) is task.call(ALL["3.1"].reference, task.cases[1])
+
+
+@pytest.fixture(scope="module")
+def real():
+    with Server("best", parallel=2) as running:
+        yield running
+
+
+SPOILS = {
+    "torch": "import torch\ntorch.Tensor.diagonal = torch.Tensor.mean = torch.cat = lambda *a, **b: torch.zeros(3)",
+    "the check": "import course_lib.grading.run as r\nr.values.clone = lambda value: 0",
+    "defaults": "import torch\ntorch.set_default_dtype(torch.float64)\ntorch.set_grad_enabled(False)",
+    "the end": "import os\nos._exit(0)",
+    "threads": "import threading\ndef spin():\n    while True: pass\nfor _ in range(9):\n"
+    "    threading.Thread(target=spin, daemon=True).start()",
+    "warnings": "import warnings\nwarnings.simplefilter('error')",
+    "standard streams": "import sys\nsys.stdout = sys.stderr = None",
+}
+
+
+@pytest.mark.parametrize("what", SPOILS)
+def test_what_one_answer_does_to_the_process_costs_the_others_nothing(real, what):
+    ids = ("3.1", "3.2", "6.1", "7.1")
+    inside = "".join(f"    {line}\n" for line in SPOILS[what].splitlines())
+    spoils = f"def spoil():\n{inside}    return 1\n" + solved("3.1").replace("return ", "return spoil() * ")
+    row = graded(notebook(spoils, *map(solved, ids[1:])), replace(OPTIONS, exercises=ids), server=real)
+    assert [one["state"] for one in row["exercises"][1:]] == ["ok"] * 3
+
+
+def test_right_answers_are_given_by_one_worker_and_others_by_their_own(real):
+    class Counting(Server):
+        def run(self, job):
+            self.alone.append(job.function)
+            return super().run(job)
+
+    ids = ("3.1", "6.1", "7.1")
+    wrong = solved("6.1").replace("late - 1", "late - 2")
+    with Counting("best", parallel=1) as counting:
+        counting.alone = []
+        row = graded(notebook(solved("3.1"), wrong, solved("7.1")), replace(OPTIONS, exercises=ids), server=counting)
+    assert [one["state"] for one in row["exercises"]] == ["ok", "wrong", "ok"]
+    assert counting.alone == ["icl_score"]
+    alone = [graded(notebook(solved(one)), replace(OPTIONS, exercises=(one,)), server=real) for one in ids[::2]]
+    assert [row["exercises"][0], row["exercises"][2]] == [one["exercises"][0] for one in alone]
 
 
 def test_the_worker_gets_no_expected_value_and_no_specification():

@@ -357,6 +357,76 @@ def test_a_slow_case_ends_the_job_and_keeps_what_was_finished(grader):
     assert (failure.limit, failure.line, failure.loop) == (SECONDS, "while n == 2: pass", "while")
 
 
+# Several jobs in one worker
+
+
+def together(grader, *codes: str) -> list:
+    return list(grader.run_together([job(code) for code in codes]))
+
+
+def test_jobs_in_one_worker_are_answered_in_their_order(grader):
+    pid = "import os\n" + body("return os.getpid(), {}")
+    replies = together(grader, pid.format("n"), pid.format("-n"), "1 / 0", pid.format("x"))
+    assert [reply.state for reply in replies] == ["ok", "ok", "error", "ok"]
+    values_ = [reply.outcomes[0][0].value for reply in replies if reply.outcomes]
+    assert len({pid for pid, _ in values_}) == 1 and [value for _, value in values_[:2]] == [2, -2]
+    assert torch.equal(values_[2][1], CASE["x"])
+    assert "ZeroDivisionError" in replies[2].message
+    assert [reply.state for reply in together(grader, body("return x"))] == ["ok"]
+
+
+def test_a_job_finds_no_name_of_the_one_before(grader):
+    one, two = together(grader, "SIZE = 3\n" + body("return SIZE"), body("return SIZE"))
+    assert one.outcomes[0][0].value == 3 and two.outcomes[0][0].failure.kind == "NameError"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import os\nos._exit(0)",
+        "import os\n" + body("os._exit(0)"),
+        "while True: pass",
+        body("while True: pass"),
+        body("import time\ntry:\n    time.sleep(9)\nexcept BaseException:\n    time.sleep(9)"),
+        "import gc, socket\nfor one in gc.get_objects():\n    if type(one) is socket.socket: one.close()",
+        "import os\nos.closerange(3, 99)",
+        "import sys\nsys.modules['course_lib.grader.worker'].json.loads = None",
+    ],
+)
+def test_what_stops_the_worker_ends_the_row_of_jobs_in_time_and_leaves_nothing(grader, code):
+    below, started = children(os.getpid()), monotonic()
+    replies = together(grader, body("return x"), code, body("return n"), body("return n"))
+    assert [reply.state for reply in replies[:1]] == ["ok"] and len(replies) <= 2
+    assert monotonic() - started < 2.0 + SECONDS + conversation.GRACE + 2.0
+    assert children(os.getpid()) == below and grader.run(job(body("return x"))).state == "ok"
+
+
+def test_a_worker_that_listens_no_more_is_given_up(grader, monkeypatch):
+    monkeypatch.setattr(conversation, "FORK_SECONDS", 2.0)
+    deaf = body("return x").replace("return", "import threading, time; W.serve = W.work = None; return") + (
+        "import course_lib.grader.worker as W, time\n"
+        "from course_lib.grader.frames import Frames\nFrames.next = lambda *_: time.sleep(60)"
+    )
+    started = monotonic()
+    replies = together(grader, deaf, body("return x") + "# " + "x" * 5_000_000)
+    assert len(replies) == 1 and monotonic() - started < 2.0 + conversation.GRACE + 2.0
+
+
+def test_who_looks_at_some_replies_only_leaves_no_worker_behind(grader):
+    below = children(os.getpid())
+    replies = grader.run_together([job(body("return x"))] * 9)
+    assert next(replies).state == "ok"
+    replies.close()
+    assert children(os.getpid()) == below
+
+
+def test_no_fork_server_no_reply(unprotected, monkeypatch):
+    monkeypatch.setattr(server, "END_SECONDS", 0.5)
+    stop = "import os, signal\nos.kill(os.getppid(), signal.SIGSTOP)\n" + body("return x")
+    assert len(together(unprotected, body("return x"), stop, body("return x"))) <= 3
+    assert together(unprotected, body("return x"))[0].state == "ok"
+
+
 FORGED = {  # a worker that speaks for itself, with the library that it finds
     "an answer": "finished(Outcome(3.0)), finished(Outcome(3.0))",
     "ready twice": "ready()",
@@ -473,7 +543,8 @@ def test_a_stopped_fork_server_is_replaced(unprotected, monkeypatch):
 def test_a_worker_that_cannot_be_confined_is_our_own_fault():
     ours, theirs = socket.socketpair()
     with ours:
-        talk = conversation.Conversation(job(body("return x")), ours)
+        job_ = job(body("return x"))
+        talk = conversation.Conversation(job_, conversation.Line(ours, [job_]))
         send_frame(theirs, messages.broken("it never said that it was confined"))
         theirs.close()
         talk.hold()

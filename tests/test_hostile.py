@@ -52,6 +52,12 @@ def test_nothing_hostile_gets_through(tmp_path):
     assert {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)} == set()
 
 
+def test_an_attack_costs_the_answer_beside_it_nothing(tmp_path):
+    """One worker gives all answers of a submission that are right; what an attack did to it takes no point away."""
+    graded = grade_corpus(tmp_path / "in", some(RARELY, 4), company=True)
+    assert broken(graded) == {}
+
+
 def test_a_second_run_is_identical_to_the_byte(tmp_path):
     """But for rows that met a limit: which one a bomb meets first depends on the load of the machine."""
     graded = grade_corpus(tmp_path / "in", some(RARELY, 1), runs=2)

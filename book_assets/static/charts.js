@@ -176,7 +176,18 @@
     return result;
   };
 
-  // A phone that is turned has a wider or a narrower column. What was chosen in a chart is lost when it is drawn again.
+  // What a reader has set and selected in a chart goes over to the one that is drawn in its place.
+  const restored = async (before, next) => {
+    for (const { name, bind } of next.vgSpec.signals) {
+      if (bind) next.view.signal(name, before.view.signal(name));
+    }
+    for (const { name } of next.vgSpec.data) {
+      if (name.endsWith("_store")) next.view.data(name, before.view.data(name)); // where Vega-Lite keeps selections
+    }
+    await next.view.runAsync();
+  };
+
+  // A phone that is turned has a wider or a narrower column.
   const drawnAgain = (embed, host, result, spec, options) => {
     let current = Promise.resolve(result);
     let waiting = 0;
@@ -184,6 +195,7 @@
       host.style.minHeight = `${host.clientHeight}px`; // so that nothing jumps meanwhile
       before.finalize();
       const next = await drawn(embed, host, spec, options);
+      await restored(before, next);
       announce(host, spec);
       host.style.minHeight = "";
       return next;

@@ -8,7 +8,7 @@ from __future__ import annotations
 import atexit
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from functools import cache, partial
@@ -137,6 +137,10 @@ class _NoServer(Server):
     def run(self, job: Job) -> Reply:
         """No job: what asks for one must be told to a person."""
         return Reply("grader_error", message="workers of the cluster died whenever they graded this submission")
+
+    def run_together(self, jobs: Sequence[Job]) -> Iterator[Reply]:
+        """None of them."""
+        return iter(())
 
 
 def grade_on_cluster(path: Path, out: Path, options: Options, address: str, on_row: OnRow | None = None) -> Summary:

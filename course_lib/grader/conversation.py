@@ -1,14 +1,16 @@
-"""One job's dialogue with its worker, and what is concluded from it. Nothing that the worker says is taken on trust."""
+"""What is said to a worker, job by job, and what is concluded from its replies. Nothing of them is taken on trust."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
 
 from course_lib.grader.frames import Frames, TimeIsUp, send_frame
-from course_lib.grader.messages import LIMITS, Job, Note, job_header, read_note
+from course_lib.grader.messages import LIMITS, Job, Note, job_header, read_note, worker_limits
 from course_lib.grader.wire import WireError, names_of
 from course_lib.grading.run import Failure, Outcome
 
@@ -39,18 +41,47 @@ class NoWorker(OSError):
     """There is no worker, and the job is not to blame."""
 
 
-class Conversation:
-    """One job's dialogue with its worker; `left` becomes True when the worker has closed the stream."""
+class Line:
+    """The stream to a worker.
 
-    def __init__(self, job: Job, stream: socket.socket) -> None:
-        self._job, self._stream = job, stream
+    Args of the constructor:
+        stream: the grader's end.
+        jobs: all that the worker will be given.
+
+    Attributes:
+        frames: what comes from the worker.
+        confined: True when the worker has said that it has given up its rights.
+    """
+
+    def __init__(self, stream: socket.socket, jobs: Sequence[Job]) -> None:
+        self._stream, self.frames, self.confined = stream, Frames(stream), False
+        self._send(worker_limits(jobs))
+
+    def give(self, job: Job) -> None:
+        """The next job."""
+        self._send(job_header(job))
+
+    def _send(self, payload: bytes) -> None:
+        self._stream.settimeout(FORK_SECONDS)
+        try:
+            send_frame(self._stream, payload)
+        except OSError:  # whoever listens next hears that the line is dead
+            with contextlib.suppress(OSError):
+                self._stream.shutdown(socket.SHUT_RDWR)
+
+
+class Conversation:
+    """What a worker says of one job; `left` becomes True when it has closed the stream."""
+
+    def __init__(self, job: Job, line: Line) -> None:
+        self._job, self._line = job, line
         self._outcomes: list[Outcome] = []
-        self._confined = self._ready = self.left = False
+        self._ready = self.left = False
         self._state, self._message = "", ""
         self._bytes_left = MAX_REPLY
 
     def hold(self) -> None:
-        """Until the worker has said all, or breaks the rules, or takes too long."""
+        """Listen, until the worker has said all, or breaks the rules, or takes too long."""
         try:
             self._talk()
         except TimeIsUp:
@@ -61,27 +92,28 @@ class Conversation:
             self.left = True
 
     def _talk(self) -> None:
-        deadline = monotonic() + FORK_SECONDS
-        self._stream.settimeout(FORK_SECONDS)
-        send_frame(self._stream, job_header(self._job))
-        frames = Frames(self._stream)
+        deadline = monotonic() + (self._patience() if self._line.confined else FORK_SECONDS)
         names = [names_of(case) for case in self._job.cases]
         n_outcomes = 2 * len(names)
         while len(self._outcomes) < n_outcomes and not self._state:
-            frame = frames.next(min(LIMITS.max_bytes, self._bytes_left), deadline)
+            frame = self._line.frames.next(min(LIMITS.max_bytes, self._bytes_left), deadline)
             if frame is None:
                 self.left = True
                 return
             self._bytes_left -= len(frame)
             self._take(read_note(frame, names[len(self._outcomes) // 2], self._job.seconds))
-            deadline = monotonic() + GRACE + (self._job.seconds if self._ready else self._job.setup_seconds)
+            deadline = monotonic() + self._patience()
+
+    def _patience(self) -> float:
+        """Seconds to wait for the next message."""
+        return GRACE + (self._job.seconds if self._ready else self._job.setup_seconds)
 
     def _take(self, note: Note) -> None:
-        if note.kind == "confined" and not self._confined:
-            self._confined = True
-        elif note.kind == "error" and self._confined and not self._ready:
+        if note.kind == "confined" and not self._line.confined:
+            self._line.confined = True
+        elif note.kind == "error" and self._line.confined and not self._ready:
             self._state, self._message = "error", note.text
-        elif note.kind == "ready" and self._confined and not self._ready:
+        elif note.kind == "ready" and self._line.confined and not self._ready:
             self._ready = True
         elif note.kind == "outcome" and self._ready:
             self._add(note.outcome)
@@ -94,7 +126,7 @@ class Conversation:
             self._too_slow()
 
     def _stop_clock(self) -> None:
-        if not self._confined:
+        if not self._line.confined:
             return
         if self._ready:
             self._outcomes.append(Outcome(failure=Failure(True, limit=self._job.seconds)))
@@ -111,16 +143,33 @@ class Conversation:
             self._outcomes[-2] = self._outcomes[-1]
         self._state, self._message = "timeout", f"A call took longer than {self._job.seconds:g} seconds."
 
-    def reply(self, exit_code: int, by_itself: bool) -> Reply:
-        """What came of it, now that it is known how the worker ended, and whether it did so without being killed."""
-        if not self._confined:
+    @property
+    def ended_well(self) -> bool:
+        """True when all was said in time, be it that a cell failed: the worker now waits for its next job."""
+        return self._state == "error" or (self._answered and not self._state)
+
+    @property
+    def _answered(self) -> bool:
+        return self._ready and len(self._outcomes) == 2 * len(self._job.cases)
+
+    def reply(self, exit_code: int | None = None, by_itself: bool = False) -> Reply:
+        """What came of it.
+
+        Args:
+            exit_code: how the worker ended; None while it waits for its next job.
+            by_itself: True when it ended without being killed.
+
+        Raises:
+            NoWorker: it never began, which is not the job's fault.
+        """
+        if not self._line.confined:
             raise NoWorker(f"a worker ended before its job began, with status {exit_code}")
         pairs = tuple(zip(self._outcomes[::2], self._outcomes[1::2], strict=False))
         if self._ran_out_of_memory() or (by_itself and exit_code == -signal.SIGKILL):  # by the kernel
             return Reply("oom", pairs, "The memory did not suffice.")
         if self._state:
             return Reply(self._state, pairs, self._message)
-        if len(pairs) == len(self._job.cases) and self._ready:
+        if self._answered:
             return Reply("ok", pairs)
         return Reply("crashed", pairs, f"The process ended by itself, with status {exit_code}.")
 

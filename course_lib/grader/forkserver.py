@@ -1,6 +1,6 @@
-"""A process that has imported everything once, and forks a worker for each job.
+"""A process that has imported everything once, and forks workers.
 
-It never holds a learner's code: the job goes from the grader straight to the worker, over a socket that passes through
+It never holds a learner's code: jobs go from the grader straight to the worker, over a socket that passes through
 here unread. Everything a worker inherits is therefore what every worker may know: the libraries, and the inputs of the
 exercises, which are decoded once, and not once for each submission.
 """
@@ -30,7 +30,7 @@ PRELOAD = (  # pandas is not: no exercise needs it, and with its fifty libraries
 MAX_MESSAGE = 4096  # bytes
 FIRST_MENDING = 128  # forks; by then most exercises have sent their cases
 REHEARSALS = 16  # Python 3.11 rewrites a function at its eighth call, and its instructions when they run next
-CASES, START = b"cases ", b"start "  # what is asked for; the name of an answer follows
+CASES, START = b"cases ", b"start"  # what is asked for; the name of an answer follows the first
 
 
 @dataclass
@@ -74,14 +74,13 @@ class ForkServer:
     def _listen(self) -> bool:
         """Do what a message asks for; False at the end of the control socket."""
         message, fds, _flags, _address = socket.recv_fds(self._control, MAX_MESSAGE, 2)
-        name = message[len(START) :].decode()
         if message.startswith(CASES):
-            self._cases[name] = _read_cases(*fds)
-        elif message.startswith(START):
-            self._start(name, *fds)
+            self._cases[message[len(CASES) :].decode()] = _read_cases(*fds)
+        elif message == START:
+            self._start(*fds)
         return bool(message)
 
-    def _start(self, name: str, stream_fd: int, status_fd: int) -> None:
+    def _start(self, stream_fd: int, status_fd: int) -> None:
         """Fork a worker."""
         stream, status = socket.socket(fileno=stream_fd), socket.socket(fileno=status_fd)
         slot = self._free_slot()
@@ -91,7 +90,7 @@ class ForkServer:
             _say(status, failed=f"no process could be started: {error}")
             return
         if pid == 0:
-            _be_worker(stream, self._confinement, slot, self._cases[name])
+            _be_worker(stream, self._confinement, slot, self._cases)
         stream.close()
         worker = _Worker(pid, os.pidfd_open(pid), status, slot)
         for fd in (worker.pidfd, status.fileno()):
@@ -158,19 +157,19 @@ def _read_cases(fd: int) -> list[Any]:
     return cases
 
 
-def _be_worker(stream: socket.socket, confinement: Confinement, slot: int, cases: list[Any]) -> None:
-    """In the forked process: do one job and end. Never returns."""
+def _be_worker(stream: socket.socket, confinement: Confinement, slot: int, cases: dict[str, list[Any]]) -> None:
+    """In the forked process: do what the grader asks for, and end. Never returns."""
     code = 1
     try:
         from course_lib.grader import messages, worker
-        from course_lib.grader.frames import send_frame
+        from course_lib.grader.frames import Frames, send_frame
 
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        fields = worker.read_job(stream)
-        confinement.confine(slot, fields["memory"], _cpu_seconds(fields), keep=stream.fileno())
+        frames = Frames(stream)
+        confinement.confine(slot, **json.loads(frames.next(MAX_MESSAGE)), keep=stream.fileno())
         send_frame(stream, messages.confined())
         gc.enable()
-        worker.work(stream, fields, cases)
+        worker.serve(stream, frames, cases)
         code = 0
     finally:
         os._exit(code)
@@ -194,11 +193,6 @@ def _rehearse() -> None:
         with ours, theirs:
             worker.work(theirs, fields, cases)
     sys.modules["__main__"] = main_module
-
-
-def _cpu_seconds(fields: dict[str, float]) -> int:
-    """More than a job can use on one thread before the grader stops it."""
-    return int(4 * (fields["setup_seconds"] + 2 * (fields["seconds"] + 1) * fields["cases"])) + 10
 
 
 def main() -> None:

@@ -8,19 +8,23 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from time import perf_counter
 from typing import Any
 
+import torch
+
 from course_lib.grader.folder import Submission, find_all
-from course_lib.grader.given import known_exercises, package_hash
+from course_lib.grader.given import known_exercises, package_hash, specification
 from course_lib.grader.isolation import LEVELS
 from course_lib.grader.results import Records, write_part, write_records
 from course_lib.grader.rows import STATES, Options, Record, Row, grade_record, grade_submission
 from course_lib.grader.server import Server
 from course_lib.grader.store import Store, locked, naming
+from course_lib.grader.verdicts import task_of
 from course_lib.grader.zips import closing_zips
 from course_lib.grading.spec import Exercise
 
@@ -93,6 +97,8 @@ def grade_folder(
         raise ValueError(f"exercises must be some of {', '.join(exercises)}; got {', '.join(unknown)}")
     with (
         Run(path, out, options, exercises) as run,
+        _one_thread(),
+        _prepared([exercises[one] for one in options.exercises], options.seed),
         make_server(options.isolation, options.parallel) as server,
         closing_zips(),
     ):
@@ -108,6 +114,35 @@ def grade_folder(
             if on_row is not None:
                 on_row(record["row"], run.n_done, len(run.submissions))
         return run.finish(tuple(server.layers))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """What the grader computes is small: more threads of torch would wait for the processors that workers use."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _prepared(exercises: Iterable[Exercise], seed: int) -> Iterator[None]:
+    """Draw the cases of these exercises and call their references, meanwhile: a fork server takes seconds to start."""
+
+    def prepare() -> None:
+        for exercise in exercises:
+            with suppress(Exception):  # it is told with the first submission that has an answer
+                task_of(exercise, seed)
+                specification(exercise)
+
+    thread = Thread(target=prepare)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def check_isolation(layers: Iterable[str], require: str) -> None:

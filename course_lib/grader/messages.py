@@ -1,4 +1,4 @@
-"""What grader and worker say to each other: a job one way; the other way how far it is, outcomes, or what failed.
+"""What grader and worker say to each other: limits and jobs one way; the other way how far it is, and what came out.
 
 The grader takes nothing in a message for granted: `read_note` makes plain fields of it or refuses it.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
@@ -59,11 +59,16 @@ class Note:
     text: str = ""
 
 
+def worker_limits(jobs: Sequence[Job]) -> bytes:
+    """What a worker may use for these jobs: bytes of memory, and processor time, more than the clocks leave it."""
+    on_one_thread = sum(job.setup_seconds + 2 * (job.seconds + 1) * len(job.cases) for job in jobs)
+    limits = {"memory": max(job.memory for job in jobs), "cpu_seconds": int(4 * on_one_thread) + 10}
+    return json.dumps(limits).encode()
+
+
 def job_header(job: Job) -> bytes:
-    """Everything of a job but its cases."""
-    fields = {"cells": job.cells, "function": job.function, "cases": len(job.cases)}
-    times = {"seconds": job.seconds, "setup_seconds": job.setup_seconds, "memory": job.memory}
-    return json.dumps(fields | times).encode()
+    """What a worker needs of a job, beside its cases."""
+    return json.dumps({"cells": job.cells, "function": job.function, "seconds": job.seconds}).encode()
 
 
 def confined() -> bytes:

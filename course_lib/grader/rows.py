@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -19,7 +20,7 @@ from course_lib.grader.server import Job, Reply
 from course_lib.grader.similar import borrowed, print_of
 from course_lib.grader.states import counted, ids_in_order
 from course_lib.grader.submission import Answers, answers_of, read_notebook, second_try
-from course_lib.grader.verdicts import Entry, Task, entry, entry_of, plain, task_of
+from course_lib.grader.verdicts import Entry, Task, entry, entry_if_right, entry_of, plain, task_of
 from course_lib.grading.spec import Exercise
 
 STATES = ("ok", "partial", "unattempted", "error", "timeout", "oom", "crashed", "invalid_notebook", "grader_error")
@@ -37,6 +38,10 @@ class Workers(Protocol):
 
     def run(self, job: Job) -> Reply:
         """Run the answer of a job on its cases."""
+        ...
+
+    def run_together(self, jobs: Sequence[Job]) -> Iterator[Reply]:
+        """The same for several of one submission, one after the other; ends before one that cannot be finished."""
         ...
 
 
@@ -172,8 +177,9 @@ class _Grading:
         chosen = {one: self.exercises[one] for one in ids}
         answers = answers_of(notebook, chosen)
         keys = {one: specification(exercise) for one, exercise in chosen.items()}
-        old = self._still_good(before, keys)
-        entries = [old.get(one) or self._entry(exercise, answers, notebook) for one, exercise in chosen.items()]
+        known = self._still_good(before, keys)
+        known |= self._right_together([chosen[one] for one in answers.found if one not in known], answers)
+        entries = [known.get(one) or self._entry(exercise, answers, notebook) for one, exercise in chosen.items()]
         found = {one: print_of(chosen[one], trees) for one, trees in answers.trees.items()}
         row = self._row(
             sha256, state_of(entries), entries, keys, problems=self._problems(answers, ids), skipped=answers.skipped
@@ -187,6 +193,21 @@ class _Grading:
             return {}
         entries = [one for one in before["row"]["exercises"] if before["keys"].get(one["id"]) == keys.get(one["id"])]
         return {one["id"]: one for one in entries if one["state"] not in ("grader_error", "invalid_notebook")}
+
+    def _right_together(self, exercises: Iterable[Exercise], answers: Answers) -> dict[str, Entry]:
+        """The entries of answers that are right when one worker gives them all, which takes a third of the time.
+
+        Each of the others gets a worker of its own, so nobody loses a point by what another answer did to the process.
+        """
+        right: dict[str, Entry] = {}
+        with suppress(Exception):  # what goes wrong here goes wrong in `_entry` too, where it is told
+            tasks = [task_of(exercise, self.options.seed) for exercise in exercises]
+            jobs = [task.job(answers.found[task.exercise.id]) for task in tasks]
+            replies = self.server.run_together(jobs) if len(jobs) > 1 else ()
+            for reply, task in zip(replies, tasks, strict=False):
+                if found := entry_if_right(task, reply):
+                    right[task.exercise.id] = found
+        return right
 
     def _entry(self, exercise: Exercise, answers: Answers, notebook: Notebook) -> Entry:
         problem = answers.problems.get(exercise.id)

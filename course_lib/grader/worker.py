@@ -1,4 +1,4 @@
-"""The untrusted side: runs a learner's cells, calls the answer on every case, and sends what came out.
+"""The untrusted side, job by job: runs a learner's cells, calls the answer on every case, and sends what came out.
 
 Whatever happens here, the grader believes nothing but that these are the values which a submission gave.
 """
@@ -13,7 +13,7 @@ import json
 import linecache
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -29,18 +29,26 @@ class _Broken(Exception):
     """A cell failed, or there is no function to call."""
 
 
-def read_job(stream: socket.socket) -> dict[str, Any]:
-    """The job's fields."""
-    return json.loads(Frames(stream).next(MAX_JOB))
+def serve(stream: socket.socket, frames: Frames, cases: Mapping[str, Sequence[dict[str, Any]]]) -> None:
+    """Do one job after the other, until the grader closes the stream.
+
+    Args:
+        stream: to the grader.
+        frames: of the same stream.
+        cases: by the name of an answer the inputs by name, which this process has inherited.
+    """
+    while job := frames.next(MAX_JOB):
+        fields = json.loads(job)
+        work(stream, fields, cases[fields["function"]])
 
 
-def work(stream: socket.socket, fields: dict[str, Any], cases: list[dict[str, Any]]) -> None:
+def work(stream: socket.socket, fields: dict[str, Any], cases: Sequence[dict[str, Any]]) -> None:
     """Do a job, and send what comes of it as soon as it is there.
 
     Args:
         stream: to the grader.
         fields: of the job.
-        cases: its inputs by name, which this process has inherited.
+        cases: its inputs by name.
     """
     try:
         answer = _run_cells(fields["cells"], fields["function"])

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
 
-from tests.hostile.entry import Entry
+from tests.hostile.entry import COMPANION, Entry
 from tests.hostile.ground import Graded
 
 SLACK = 2.0 + 2.0  # seconds beyond a limit: what is promised, and what a busy machine with six workers takes
@@ -44,12 +44,25 @@ def lost_rows(graded: Graded) -> Broken:
 
 def forged_points(graded: Graded) -> Broken:
     """Attacks that scored."""
-    return [(entry.name, row["score"]) for entry, row in pairs(graded) if must_fail(entry, graded) and row["score"]]
+    return [(entry.name, row["score"]) for entry, row in pairs(graded) if must_fail(entry, graded) and _points(row)]
+
+
+def _points(row: dict) -> int:
+    """The points but for those of an answer that stands beside the attack."""
+    return sum(one["points"] or 0 for one in row["exercises"] if one["id"] != COMPANION)
 
 
 def right_answers_without_points(graded: Graded) -> Broken:
     """Controls that did not score."""
-    return [(entry.name, row["exercises"]) for entry, row in pairs(graded) if entry.scores and row["score"] != 1]
+    return [(entry.name, row["exercises"]) for entry, row in pairs(graded) if entry.scores and _points(row) != 1]
+
+
+def neighbours_without_points(graded: Graded) -> Broken:
+    """Right answers beside an attack that did not score."""
+    beside = [(entry, one) for entry, row in pairs(graded) for one in row["exercises"] if one["id"] == COMPANION]
+    return [
+        (entry.name, one) for entry, one in beside if not entry.row and one["state"] not in ("ok", "invalid_notebook")
+    ]
 
 
 def unforeseen_states(graded: Graded) -> Broken:
@@ -180,6 +193,7 @@ CHECKS: tuple[Callable[[Graded], Broken], ...] = (
     lost_rows,
     forged_points,
     right_answers_without_points,
+    neighbours_without_points,
     unforeseen_states,
     faults_of_the_grader,
     too_slow,

@@ -27,6 +27,15 @@ def right(pattern):
 """
 
 
+COMPANION = "7.1"  # an exercise that no attack touches, and an answer that needs nothing from other cells
+RIGHT_BESIDE = """
+def smear(k, alpha):
+    import torch
+    own = alpha.sigmoid()[:, None, None]
+    return torch.cat([k[:, :, :1], own * k[:, :, 1:] + (1 - own) * k[:, :, :-1]], dim=2)
+"""
+
+
 @dataclass(frozen=True)
 class Scene:
     """What an attack may know about the machine that it runs on.
@@ -118,6 +127,13 @@ def notebook(cells: Sequence[str], **metadata: object) -> dict:
 def as_bytes(cells: Sequence[str], **metadata: object) -> bytes:
     """The same as the bytes of a file."""
     return json.dumps(notebook(cells, **metadata)).encode()
+
+
+def accompany(path: Path) -> None:
+    """Add the right answer to another exercise to a notebook: it is given to the worker that has run the attack."""
+    made = json.loads(path.read_bytes())
+    made["cells"] += notebook([RIGHT_BESIDE])["cells"]
+    path.write_text(json.dumps(made))
 
 
 def code(name: str, why: str, source: str, states: frozenset[str], before: str = "", **more: object) -> Entry:

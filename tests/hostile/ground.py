@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.hostile import CORPUS, Entry, Scene, write_corpus
+from tests.hostile.entry import COMPANION, accompany
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMITS = {"seconds": 1.0, "setup_seconds": 1.5, "memory": 1 << 30}  # of a call, of the cells, of a worker
@@ -144,6 +145,7 @@ def grade_corpus(
     runs: int = 1,
     owner: int | None = None,
     level: str = "best",
+    company: bool = False,
 ) -> Graded:
     """Write these entries, grade them in a fenced process, and collect what came of it.
 
@@ -155,15 +157,20 @@ def grade_corpus(
         runs: how often the same folder is graded, each time into another folder.
         owner: the user who grades, if not the one who calls.
         level: of isolation.
+        company: each notebook with an attack also holds the right answer to another exercise.
     """
     fenced = can_fence()
     entries = tuple(entry for entry in entries if fenced or not entry.wild)
     folder.mkdir(exist_ok=True)
     with scene_in(folder) as (scene, listener):
         written = write_corpus(scene, entries)
+        for entry in written.values() if company else ():
+            if not entry.row:
+                accompany(scene.submissions / entry.file)
         place = folder / "settings.json"
         paths = {"submissions": str(scene.submissions), "results": str(scene.results)}
-        more = {"exercises": EXERCISES, "parallel": parallel, "fenced": fenced, "runs": runs, "level": level}
+        exercises = (*EXERCISES, COMPANION) if company else EXERCISES
+        more = {"exercises": exercises, "parallel": parallel, "fenced": fenced, "runs": runs, "level": level}
         place.write_text(json.dumps(LIMITS | paths | more))
         if owner is not None:
             os.chown(folder, owner, -1)
