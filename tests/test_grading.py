@@ -29,7 +29,7 @@ from course_lib.grading import (
     values,
 )
 from course_lib.grading import notebook as front
-from course_lib.grading.compare import compare, default_tolerance
+from course_lib.grading.compare import compare, default_tolerance, equal
 from course_lib.grading.examine import ERROR, NOT_ATTEMPTED, PASSED, STATES, WRONG, examine, judge
 from course_lib.grading.picture import picture
 from course_lib.grading.properties import find_emptiness, find_property
@@ -99,7 +99,7 @@ NAN, INF = float("nan"), float("inf")
     ],
 )
 def test_equal_values_compare_equal(expected, got):
-    assert compare(expected, got).equal
+    assert compare(expected, got).equal and equal(expected, got)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_equal_values_compare_equal(expected, got):
 )
 def test_a_mismatch_of_kind_is_named_and_no_numbers_are_compared(expected, got, words):
     comparison = compare(expected, got)
-    assert not comparison.equal
+    assert not comparison.equal and not equal(expected, got)
     assert words in comparison.mismatch
     assert comparison.bad is None
 
@@ -145,6 +145,7 @@ def test_numbers_are_located():
     got[0, 2], got[1, 1] = 0.5, -2.0
     comparison = compare(expected, got)
     assert (comparison.n_bad, comparison.first_bad, comparison.worst) == (2, (0, 2), (1, 1))
+    assert not equal(expected, got)
     assert comparison.worst_error == pytest.approx(2.0)
 
 
@@ -156,9 +157,10 @@ def test_nan_and_infinity_must_stand_at_the_same_places(expected, got):
 
 
 def test_tolerance_is_that_of_the_exercise_and_whole_numbers_are_exact():
-    assert compare(torch.tensor([1.0]), torch.tensor([1.05]), Tolerance(0.0, 0.1)).equal
-    assert not compare(torch.tensor([100]), torch.tensor([101]), Tolerance(0.1, 5.0)).equal
-    assert not compare(torch.tensor([2**60]), torch.tensor([2**60 + 1])).equal  # float64 cannot tell them apart
+    for one in (lambda *pair: compare(*pair).equal, equal):
+        assert one(torch.tensor([1.0]), torch.tensor([1.05]), Tolerance(0.0, 0.1))
+        assert not one(torch.tensor([100]), torch.tensor([101]), Tolerance(0.1, 5.0))
+        assert not one(torch.tensor([2**60]), torch.tensor([2**60 + 1]))  # float64 cannot tell them apart
     assert default_tolerance(torch.bfloat16).rtol > default_tolerance(torch.float32).rtol
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from threading import Thread
 
 LEVELS = ("none", "limits", "landlock", "namespaces", "uid")  # as in `isolation`, which a help text need not load
 TARGETS = ("canvas", "moodle", "csv", "junit", "gradescope")
@@ -102,6 +103,10 @@ def _add(
 
 
 def _follow(name: str, options: argparse.Namespace) -> int:
+    from course_lib.grader import isolation
+
+    if name in ("grade", "probe"):
+        Thread(target=isolation.probe).start()  # what these need first, while torch is loaded
     from course_lib.grader.commands import follow  # loads torch, which takes seconds: a help text should not wait
 
     return follow(name, options)

@@ -6,6 +6,7 @@ import os
 import platform
 import signal
 import sys
+import threading
 from functools import cache
 from typing import Any
 
@@ -20,6 +21,7 @@ if LINUX:
 LEVELS = ("none", "limits", "landlock", "namespaces", "uid")
 MAX_FILES, MAX_THREADS = 256, 256  # at a time
 FIRST_UID, SLOTS = 0x70000000, 64  # spare user ids: 64 for each of 65536 fork servers
+_probing = threading.Lock()
 
 
 class Confinement:
@@ -201,14 +203,19 @@ def quieten(keep: set[int]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-@cache
 def probe() -> dict[str, Any]:
-    """Which layers hold on this machine, each tried on a canary process.
+    """Which layers hold on this machine, each tried on a canary process, once; threads that ask wait for it.
 
     Returns:
         For each layer True or False, "reasons" for those that do not hold, and "details": the platform, the version
         of Landlock, and whether system calls are filtered, which the layer "limits" does where it can.
     """
+    with _probing:
+        return _probed()
+
+
+@cache
+def _probed() -> dict[str, Any]:
     from course_lib.grader import canary
 
     details = {"platform": f"{platform.system()} {platform.release()} {platform.machine()}"}

@@ -81,8 +81,7 @@ def compare(expected: Any, got: Any, tolerance: Tolerance | None = None) -> Comp
     if mismatch:
         return Comparison(mismatch)
     expected, got = as_tensor(expected), as_tensor(got)
-    default = default_tolerance(expected.dtype)
-    bad = _bad_entries(expected, got, default if tolerance is None or default == EXACT else tolerance)
+    bad = _bad_entries(expected, got, tolerance)
     if not bad.any():
         return Comparison(bad=bad)
     error = (_wide(got) - _wide(expected)).abs().nan_to_num(nan=torch.inf, posinf=torch.inf)
@@ -91,7 +90,16 @@ def compare(expected: Any, got: Any, tolerance: Tolerance | None = None) -> Comp
     return Comparison("", bad, tuple(bad.nonzero()[0].tolist()), tuple(worst.tolist()), float(error.max()))
 
 
-def _bad_entries(expected: Tensor, got: Tensor, tolerance: Tolerance) -> Tensor:
+def equal(expected: Any, got: Any, tolerance: Tolerance | None = None) -> bool:
+    """`compare(...).equal`, without looking for the place and the size of a difference."""
+    if values.mismatch(expected, got):
+        return False
+    return not _bad_entries(as_tensor(expected), as_tensor(got), tolerance).any()
+
+
+def _bad_entries(expected: Tensor, got: Tensor, tolerance: Tolerance | None) -> Tensor:
+    default = default_tolerance(expected.dtype)
+    tolerance = default if tolerance is None or default == EXACT else tolerance
     if tolerance == EXACT:
         return expected != got
     expected, got = _wide(expected), _wide(got)

@@ -113,7 +113,7 @@ def _agree(exercise: Exercise, case: Case, wanted: Any, got: Any, fingerprint: b
     if values.mismatch(wanted, got):
         return False
     sides = (wanted, values.trusted(wanted, got))
-    return compare.compare(*(measured(exercise, side, case, fingerprint) for side in sides), exercise.tolerance).equal
+    return compare.equal(*(measured(exercise, side, case, fingerprint) for side in sides), exercise.tolerance)
 
 
 def _general(exercise: Exercise, differences: Sequence[Difference], call: Call) -> str:

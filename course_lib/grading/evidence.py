@@ -68,6 +68,6 @@ def make_evidence(
     tolerance = tolerance or compare.default_tolerance(floats[0])
 
     def close(left: Tensor, right: Tensor) -> bool:
-        return left.shape == right.shape and compare.compare(left, right, tolerance).equal
+        return left.shape == right.shape and compare.equal(left, right, tolerance)
 
     return Evidence([(expected.double(), got.double()) for expected, got in pairs], close, axes)

@@ -42,7 +42,7 @@ def explain_parts(pairs: Sequence[tuple[Any, Any]], names: Sequence[str] = ()) -
 
 
 def _differing(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
-    return [pair for pair in pairs if not compare.compare(*pair).equal]
+    return [pair for pair in pairs if not compare.equal(*pair)]
 
 
 def _explain(pairs: Sequence[tuple[Tensor, Tensor]]) -> str:
