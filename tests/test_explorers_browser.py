@@ -108,6 +108,9 @@ def test_nothing_is_wider_than_a_phone_and_every_chart_is_read_out(eyes):
         "s.closest('[id^=altair-viz]').clientWidth + 1).map(s => s.closest('section').id)"
     )
     assert wide == []
+    in_row = "label => { const [name, control] = label.children, [a, b] = [name, label.lastElementChild].map("
+    in_row += "part => part.getBoundingClientRect()); return a.top < b.bottom && b.top < a.bottom && control.offsetWidth > 70 }"
+    assert page.locator(".vega-bind label").evaluate_all(f"labels => labels.every({in_row})")
     for name, chart in explorers().items():
         said = page.locator(f"#{name} [id^=altair-viz]").get_attribute("aria-label")
         assert said == chart.to_dict()["description"]
