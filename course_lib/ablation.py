@@ -13,11 +13,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from course_lib.config import check_head
+from course_lib.config import Head, check_counts, check_head
 from course_lib.evaluate import losses_of
 from course_lib.model import Tap, Transformer, keep
-
-Head = tuple[int, int]  # (layer, head)
 
 KINDS = ("zero", "mean", "pattern_preserving")
 
@@ -189,8 +187,7 @@ def means_for(model: Transformer, read: Tensor, kind: str, reference: Tensor | N
 def in_batches(model: Transformer, tokens: Tensor, batch: int) -> tuple[Tensor, ...]:
     """`batch` sequences at a time, where the model is."""
     _check_shape(tokens, positions=1)
-    if batch < 1:
-        raise ValueError(f"batch must be at least 1, got {batch}")
+    check_counts(batch=batch)
     return tokens.to(model.W_E.device).split(batch)
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from course_lib.adapters import AttentionModel, CourseModel, OpenModel
-from course_lib.config import check_tokens
+from course_lib.config import check_counts, check_tokens
 from course_lib.fast import attention_at, rows_at_once
 from course_lib.icl import icl_score
 from course_lib.model import Transformer
@@ -53,8 +53,9 @@ def token_losses(
     Raises:
         ValueError: no sequences, a batch below 1; what the model and `per_token_loss` raise.
     """
-    if len(tokens) == 0 or batch < 1:
-        raise ValueError(f"need at least 1 sequence and a batch of at least 1, got {len(tokens)} and {batch}")
+    check_counts(batch=batch)
+    if tokens.ndim != 2 or len(tokens) == 0:
+        raise ValueError(f"tokens must have shape [batch, pos] with at least 1 sequence, got {list(tokens.shape)}")
     if not isinstance(model, Transformer):
         return torch.cat([per_token_loss(model.logits(part[:, :-1]).cpu(), part) for part in tokens.split(batch)])
     reuse_freed_memory()

@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from course_lib.config import check_counts
+
 if TYPE_CHECKING:
     import pandas as pd  # loaded where a table is made: much slower to import than all else here
 
@@ -228,8 +230,8 @@ def log_derivative(
     Raises:
         ValueError: x that is not positive and rising, lengths that differ, NaN or infinity, fewer than 2 bins.
     """
-    if x.ndim != 1 or len(x) < 2 or y.shape[-1:] != x.shape or bins < 2:
-        raise ValueError(f"need at least 2 of x, as many y, and 2 bins; got {list(x.shape)}, {list(y.shape)}, {bins}")
+    if x.ndim != 1 or len(x) < 2 or y.shape[-1:] != x.shape:
+        raise ValueError(f"need at least 2 of x, and as many y; got {list(x.shape)}, {list(y.shape)}")
     if not (x.isfinite().all() and y.isfinite().all()):
         raise ValueError("x and y must be finite, got NaN or infinity")
     if not (x[0] > 0 and (x.diff() > 0).all()):
@@ -242,7 +244,12 @@ def log_derivative(
 
 
 def log_bins(x: Float[Tensor, " n"], bins: int) -> Float[Tensor, "m n"]:
-    """Averaging matrix: row m takes the mean of what falls into the m-th non-empty of `bins` equal parts of ln(x)."""
+    """Averaging matrix: row m takes the mean of what falls into the m-th non-empty of `bins` equal parts of ln(x).
+
+    Raises:
+        ValueError: fewer than 2 bins.
+    """
+    check_counts(2, bins=bins)
     place = (x / x[0]).log() / (x[-1] / x[0]).log()  # 0..1
     part = (place * bins).floor().clamp(max=bins - 1)
     inside = (part[None, :] == part.unique()[:, None]).to(x.dtype)

@@ -402,6 +402,7 @@ def test_per_token_loss_equals_a_loop_and_ignores_the_last_logits(generator):
         (lambda: duplicate_token_score(torch.rand(1, 1, 3, 3), torch.tensor([[1, 2, 3]])), "nothing to match"),
         (lambda: copying_score(*copying_case((1, 1, 1, 4, 0)), "r"), r"scale must be one of .*'chance'.*got 'r'"),
         (lambda: copying(tokens=torch.full((1, 4), 6)), r"0\.\.5, got values from 6 to 6"),
+        (lambda: copying(tokens=torch.ones(1, 4)), "tokens must be int64 or int32 integers, got torch.float32"),
         (lambda: copying(tokens=torch.full((1, 4), 2)), "one token only"),
         (lambda: copying(tokens=torch.zeros(2, 4, dtype=torch.long)), r"tokens \[2, 4\] do not fit pattern"),
         (lambda: copying(outputs=torch.rand(1, 1, 1, 4, 3)), r"outputs \[1, 1, 1, 4, 3\] do not fit"),
@@ -409,6 +410,7 @@ def test_per_token_loss_equals_a_loop_and_ignores_the_last_logits(generator):
         (lambda: eigenvalue_copying_score(*weights(W_V=torch.rand(3, 4, 2))), r"want.*got.*W_V \[3, 4, 2\]"),
         (lambda: eigenvalue_copying_score(*weights(W_U=torch.rand(7, 5))), r"W_U \[7, 5\]"),
         (lambda: eigenvalue_copying_score(*weights(W_O=torch.full((3, 2, 5), torch.inf))), "finite"),
+        (lambda: eigenvalue_copying_score(*weights(W_O=torch.ones(3, 2, 5, dtype=torch.long))), "floating-point"),
     ],
 )
 def test_bad_input(call, message, unchecked):

@@ -43,8 +43,8 @@ def loss_explorer(losses: pd.DataFrame, title: str, bins: int = 24) -> alt.VConc
     Raises:
         ValueError: an empty table, fewer than 2 indices or bins, steps that are not evenly spaced.
     """
-    if losses.empty or losses.shape[1] < 2 or bins < 2:
-        raise ValueError(f"need a table of at least 2 token indices, and 2 bins, got {list(losses.shape)} and {bins}")
+    if losses.empty or losses.shape[1] < 2:
+        raise ValueError(f"losses must be a table of at least 2 token indices, got {list(losses.shape)}")
     firsts, lasts, binned = _binned(losses, bins)  # step, bin
     steps = [int(step) for step in losses.index]
     at = chosen(
