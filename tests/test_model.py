@@ -463,3 +463,10 @@ def test_bad_names_and_heads(generator, unchecked):
         check_head(make().config, 1.0, 0)
     with pytest.raises(ValueError, match="head must be a whole number, got '0'"):
         check_head(make().config, 1, "0")
+
+
+def test_one_name_may_stand_without_a_list(generator):
+    model, tokens = make(), some_tokens(generator)
+    expected = keep(model, tokens, ["pattern"])
+    kept = keep(model, tokens, "pattern")
+    assert kept.keys() == expected.keys() and all(torch.equal(kept[key], expected[key]) for key in kept)
