@@ -244,6 +244,11 @@ SHORT = pd.DataFrame([[1.0, 2.0]], index=[0], columns=[1, 2])
         (lambda: ablation_explorer(CHANGES[["head", "kind"]], WHOLE, WITHOUT, TOKENS, "t"), "a column of numbers"),
         (lambda: ablation_explorer(CHANGES[1:4], WHOLE, WITHOUT, TOKENS, "t"), "must have the heads"),
         (lambda: ablation_explorer(CHANGES, WHOLE, {}, TOKENS, "t"), "for every kind, got {}"),
+        (lambda: ablation_explorer(CHANGES[1:], WHOLE, WITHOUT, TOKENS, "t"), "one row for each of"),
+        (lambda: ablation_explorer(pd.concat([CHANGES] * 2), WHOLE, WITHOUT, TOKENS, "t"), "one row for each of"),
+        (lambda: ablation_explorer(CHANGES.assign(model="a"), WHOLE, WITHOUT, TOKENS, "t"), "others in 'model'"),
+        (lambda: ablation_explorer(CHANGES.assign(loss=math.nan), WHOLE, WITHOUT, TOKENS, "t"), "others in 'loss'"),
+        (lambda: ablation_explorer(CHANGES, WHOLE / 0, WITHOUT, TOKENS, "t"), "losses and ablated must be finite"),
     ],
 )
 def test_bad_input(call, message, unchecked):

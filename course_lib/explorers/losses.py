@@ -8,21 +8,9 @@ import torch
 
 from course_lib.alternatives import with_alternatives
 from course_lib.chart_data import Table, spread
-from course_lib.explorers.linked import (
-    CHOSEN,
-    HALF,
-    PLOT,
-    STEP,
-    chosen,
-    frame,
-    menu,
-    slider,
-    step_axis,
-    subtitle,
-    targets,
-)
+from course_lib.explorers.linked import CHOSEN, HALF, PLOT, chosen, frame, menu, step_axis, subtitle, targets
 from course_lib.icl import log_bins
-from course_lib.plots import COLORS
+from course_lib.plots import COLORS, STEP, slider
 
 INDEX = "token index (start of each bin)"
 NATS = "loss (nats)"
