@@ -222,11 +222,13 @@ def head_labels(table: pd.DataFrame, threshold: float = 0.4) -> pd.DataFrame:
         A row a head: `layer head name label strength`; strength is the highest attention score, 0..1.
 
     Raises:
-        ValueError: a threshold outside 0..1.
+        ValueError: a threshold outside 0..1, a table without one of these scores.
     """
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold must lie in 0..1, got {threshold}")
     wide = table.pivot(index=["layer", "head", "name"], columns="score", values="value")
+    if missing := LABELS.keys() - set(wide):
+        raise ValueError(f"table has no score {sorted(missing)}; it has {list(wide)}")
     attention = wide[list(LABELS)]
     label = attention.idxmax(axis=1).map(LABELS).where(attention.max(axis=1) >= threshold, "other")
     if "copying_chance" in wide:
