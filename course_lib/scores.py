@@ -238,6 +238,11 @@ def _check_pattern(pattern: Tensor, tokens: Tensor | None = None) -> None:
     fitting = [pattern.shape[-4], pattern.shape[-1]]
     if tokens is not None and list(tokens.shape) != fitting:
         raise ValueError(f"tokens {list(tokens.shape)} do not fit pattern {list(pattern.shape)}: want {fitting}")
+    check_attention(pattern)
+
+
+def check_attention(pattern: Tensor) -> None:
+    """Raise a `ValueError` if a pattern holds NaN or numbers that no softmax gives."""
     low, high = (float(value) for value in pattern.aminmax())
     if not (low >= -1e-3 and high <= 1 + 1e-3):
         raise ValueError(f"pattern must hold attention after the softmax, 0..1, got {low:.3g} to {high:.3g}")

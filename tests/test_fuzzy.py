@@ -435,7 +435,7 @@ def test_patterns_that_do_not_fit_are_refused(unchecked, lexicon, generator, sha
 @pytest.mark.parametrize("value", [-0.5, 1.5, float("nan")])
 def test_scores_that_are_no_attention_are_refused(lexicon, generator, value):
     task = pattern_tasks(lexicon, 4, 6, generator)
-    with pytest.raises(ValueError, match="pattern must hold attention, 0..1, got"):
+    with pytest.raises(ValueError, match="pattern must hold attention after the softmax, 0..1, got"):
         pattern_attention_share(torch.full((4, 1, 31, 31), value), task)
 
 

@@ -32,26 +32,15 @@ def random_case(shape):
     return pattern, torch.randint(0, 4, (batch, pos), generator=generator)
 
 
-@settings(max_examples=40, deadline=None)
-@given(SHAPES)
-def test_previous_token_score_equals_a_loop(shape):
-    pattern, _ = random_case(shape)
+@settings(max_examples=80, deadline=None)
+@given(SHAPES, st.sampled_from([(previous_token_score, lambda q: q - 1), (first_token_score, lambda q: 0)]))
+def test_previous_and_first_token_score_equal_a_loop(shape, measure):
+    (score, key), (pattern, _) = measure, random_case(shape)
     layers, batch, heads, pos, _ = pattern.shape
     for layer in range(layers):
         for h in range(heads):
-            values = [pattern[layer, b, h, q, q - 1].item() for b in range(batch) for q in range(1, pos)]
-            assert previous_token_score(pattern)[layer, h].item() == pytest.approx(sum(values) / len(values), abs=1e-6)
-
-
-@settings(max_examples=40, deadline=None)
-@given(SHAPES)
-def test_first_token_score_equals_a_loop(shape):
-    pattern, _ = random_case(shape)
-    layers, batch, heads, pos, _ = pattern.shape
-    for layer in range(layers):
-        for h in range(heads):
-            values = [pattern[layer, b, h, q, 0].item() for b in range(batch) for q in range(1, pos)]
-            assert first_token_score(pattern)[layer, h].item() == pytest.approx(sum(values) / len(values), abs=1e-6)
+            values = [pattern[layer, b, h, q, key(q)].item() for b in range(batch) for q in range(1, pos)]
+            assert score(pattern)[layer, h].item() == pytest.approx(sum(values) / len(values), abs=1e-6)
 
 
 @settings(max_examples=40, deadline=None)
