@@ -28,7 +28,6 @@ LEGEND = 120  # what a legend takes of it
 TOKENS_AXIS = alt.Axis(format="~s", labelOverlap="greedy", labelSeparation=6)
 TILE_HEIGHT, TILE_PAPER, TILE_INK = 22, "#f4f4f4", "#111111"  # of a token
 TOKENS_A_LINE = 10
-NEIGHBOURS, APART = 32, 8  # tokens that are averaged, and from one average to the next
 
 
 def attention_chart(
@@ -278,15 +277,12 @@ def loss_change_chart(records: Sequence[Mapping], since: int, title: str) -> alt
         raise ValueError(
             f"since={since} is not a recorded step before the last; there are {[r['step'] for r in records]}"
         )
-    if len(before) < NEIGHBOURS:
-        raise ValueError(f"loss_by_index must have at least {NEIGHBOURS} tokens, got {len(before)}")
+    if len(before) < 32:
+        raise ValueError(f"loss_by_index must have at least 32 tokens, got {len(before)}")
     rows = []
     for record in later:
-        smooth = (record["loss_by_index"] - before).unfold(0, NEIGHBOURS, APART).mean(dim=-1).tolist()
-        places = [APART * i + NEIGHBOURS // 2 for i in range(len(smooth))]
-        rows += [
-            {"step": record["step"], "index": i, "change": round(c, 3)} for i, c in zip(places, smooth, strict=True)
-        ]
+        smooth = (record["loss_by_index"] - before).unfold(0, 32, 8).mean(dim=-1).tolist()  # 32 neighbours, every 8th
+        rows += [{"step": record["step"], "index": 8 * i + 16, "change": round(c, 3)} for i, c in enumerate(smooth)]
     steps = [record["step"] for record in later]
     shown = alt.param(name="shown_step", value=steps[-1], bind=slider(steps, STEP))
     changes = [row["change"] for row in rows]
@@ -294,11 +290,7 @@ def loss_change_chart(records: Sequence[Mapping], since: int, title: str) -> alt
     return (
         alt.Chart(alt.Data(values=rows), title=title, width=WIDTH, height=220)
         .mark_line(color=COLORS[0])
-        .encode(
-            x=alt.X("index:Q", title=f"token index (mean of {NEIGHBOURS} neighbours)"),
-            y=y,
-            tooltip=["index:Q", "change:Q"],
-        )
+        .encode(x=alt.X("index:Q", title="token index (mean of 32 neighbours)"), y=y, tooltip=["index:Q", "change:Q"])
         .add_params(shown)
         .transform_filter("datum.step == shown_step")
     )

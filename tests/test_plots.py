@@ -123,15 +123,10 @@ def data_of(chart):
 
 
 def test_the_mosaic_has_a_named_tile_for_every_head():
-    chart = mosaic_chart(SCORED, title="copying heads", highlight=["1.0"])
-    assert [(r["name"], r["value"], r["framed"]) for r in data_of(chart)] == [
-        ("0.0", -1, False),
-        ("0.1", 0.123, False),
-        ("1.0", 0.5, True),
-        ("1.1", 1, False),
-    ]
-    _, tiles, frames, names = chart.to_dict()["layer"]
-    assert frames["transform"] == [{"filter": "datum.framed"}]
+    chart = mosaic_chart(SCORED, title="copying heads")
+    values = {row["name"]: row["value"] for row in data_of(chart)}
+    assert values == {"0.0": -1, "0.1": 0.123, "1.0": 0.5, "1.1": 1}
+    _, tiles, names = chart.to_dict()["layer"]
     assert tiles["encoding"]["color"]["scale"]["domain"] == [-1, 0, 1]
     assert tiles["encoding"]["color"]["title"] == "copying"
     assert names["encoding"]["text"]["field"] == "name"
@@ -160,7 +155,6 @@ SHORT = record(0) | {"loss_by_index": torch.zeros(31)}
         (lambda: mosaic_chart(LABELLED.drop(columns="name")), r"no column \['name'\]"),
         (lambda: mosaic_chart(pd.concat([SCORED, SCORED])), "one row a head, got 8"),
         (lambda: mosaic_chart(SCORED[:0]), "one row a head, got 0"),
-        (lambda: mosaic_chart(SCORED, highlight=["2.0"]), r"no head \['2.0'\] to highlight"),
         (lambda: attention_chart(torch.rand(2, 3), TOKENS), r"\[3, 3\] for these tokens, got \[2, 3\]"),
         (
             lambda: attention_film({0: PATTERN}, TOKENS, "t"),
