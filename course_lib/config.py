@@ -55,9 +55,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check_counts(**{name: getattr(self, name) for name in COUNTS})
-        check_whole("d_mlp", self.d_mlp)
-        if self.d_mlp < 0:
-            raise ValueError(f"d_mlp must be 0 (attention-only) or more, got {self.d_mlp}")
+        check_counts(0, d_mlp=self.d_mlp)
         for name, allowed in (("positions", POSITIONS), ("gelu", GELUS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
@@ -126,6 +124,13 @@ def check_integers(name: str, values: Tensor, size: int) -> None:
     low, high = int(values.min()), int(values.max())
     if low < 0 or high >= size:
         raise ValueError(f"{name} must lie in 0..{size - 1}, got values from {low} to {high}")
+
+
+def check_shape(tokens: Tensor, positions: int) -> None:
+    """Raise a `ValueError` unless `tokens` are [batch, pos], with a sequence and at least so many positions."""
+    if tokens.ndim != 2 or len(tokens) == 0 or tokens.shape[1] < positions:
+        wanted = f"[batch, pos] with at least 1 sequence and {positions} position{'s' * (positions > 1)}"
+        raise ValueError(f"tokens must have shape {wanted}, got {list(tokens.shape)}")
 
 
 def check_tokens(tokens: Tensor, config: ModelConfig) -> None:

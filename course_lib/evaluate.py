@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from course_lib.adapters import AttentionModel, CourseModel, OpenModel
-from course_lib.config import check_counts, check_tokens
+from course_lib.config import check_counts, check_shape, check_tokens
 from course_lib.fast import attention_at, rows_at_once
 from course_lib.icl import icl_score
 from course_lib.model import Transformer
@@ -51,11 +51,10 @@ def token_losses(
         precision: dtype of the matrix products of a `Transformer`, as in `TrainConfig`.
 
     Raises:
-        ValueError: no sequences, a batch below 1; what the model and `per_token_loss` raise.
+        ValueError: no sequences, fewer than 2 positions, a batch below 1; what the model and `per_token_loss` raise.
     """
     check_counts(batch=batch)
-    if tokens.ndim != 2 or len(tokens) == 0:
-        raise ValueError(f"tokens must have shape [batch, pos] with at least 1 sequence, got {list(tokens.shape)}")
+    check_shape(tokens, positions=2)
     if not isinstance(model, Transformer):
         return torch.cat([per_token_loss(model.logits(part[:, :-1]).cpu(), part) for part in tokens.split(batch)])
     reuse_freed_memory()
@@ -91,8 +90,7 @@ def head_scores(model: Transformer, tokens: Int[Tensor, "b p"]) -> dict[str, Flo
     reuse_freed_memory()
     tokens = tokens.to(model.W_E.device)
     check_tokens(tokens, model.config)
-    if tokens.shape[1] < 2:
-        raise ValueError(f"a score needs at least 2 positions, got {list(tokens.shape)}")
+    check_shape(tokens, positions=2)
     induction = induction_targets(tokens)
     row, key = torch.ones_like(tokens[:, 1:]).nonzero(as_tuple=True)
     previous = row, key + 1, key  # b q k, of all queries but the first

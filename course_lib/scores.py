@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from course_lib.config import check_integers
+from course_lib.config import check_integers, check_shape
 
 COPIES = ("sum", "mean")
 SCALES = ("2r-1", "4r-1", "chance")
@@ -213,8 +213,7 @@ def per_token_loss(logits: Float[Tensor, "b n v"], tokens: Int[Tensor, "b p"]) -
 
     Source: Olsson et al. 2022, "per-token losses".
     """
-    if tokens.ndim != 2 or len(tokens) == 0 or tokens.shape[1] < 2:
-        raise ValueError(f"tokens must have shape [batch, pos] with at least 2 positions, got {list(tokens.shape)}")
+    check_shape(tokens, positions=2)
     predicted = tokens.shape[1] - 1
     if logits.ndim != 3 or logits.shape[0] != len(tokens) or logits.shape[1] not in (predicted, predicted + 1):
         raise ValueError(f"logits {list(logits.shape)} do not fit tokens {list(tokens.shape)}")

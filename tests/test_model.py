@@ -412,7 +412,7 @@ def test_without_a_seed_the_weights_are_left_to_be_loaded(generator):
         (dict(n_layers="2"), "n_layers must be a whole number, got '2'"),
         (dict(d_mlp=8.0), "d_mlp must be a whole number, got 8.0"),
         (dict(positions="rope"), "positions must be one of"),
-        (dict(d_mlp=-1), "d_mlp must be 0"),
+        (dict(d_mlp=-1), "d_mlp must be at least 0, got -1"),
         (dict(d_model=25, learned_positions=False), "even d_model, got 25"),
         (dict(gelu="relu"), r"gelu must be one of \('exact', 'tanh'\), got 'relu'"),
         (dict(parallel_residual=True), "parallel_residual needs an MLP, got d_mlp 0"),

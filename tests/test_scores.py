@@ -377,8 +377,14 @@ def test_per_token_loss_equals_a_loop_and_ignores_the_last_logits(generator):
         (lambda: prefix_matching_score(torch.rand(1, 1, 3, 3), torch.tensor([[1, 2, 3]])), "nothing to match"),
         (lambda: prefix_matching_score(torch.rand(1, 1, 3, 3), torch.tensor([[1, 1, 1]]), "max"), "'sum' or 'mean'"),
         (lambda: per_token_loss(torch.rand(1, 7, 4), torch.zeros(1, 5, dtype=torch.long)), "do not fit tokens"),
-        (lambda: per_token_loss(torch.rand(1, 1, 4), torch.zeros(1, 1, dtype=torch.long)), "at least 2 positions"),
-        (lambda: per_token_loss(torch.rand(0, 5, 4), torch.zeros(0, 5, dtype=torch.long)), "at least 2 positions"),
+        (
+            lambda: per_token_loss(torch.rand(1, 1, 4), torch.zeros(1, 1, dtype=torch.long)),
+            "and 2 positions",
+        ),
+        (
+            lambda: per_token_loss(torch.rand(0, 5, 4), torch.zeros(0, 5, dtype=torch.long)),
+            "and 2 positions",
+        ),
         (lambda: per_token_loss(torch.rand(1, 3, 4), torch.tensor([[1, 4, 0]])), r"0\.\.3, got values from 0 to 4"),
         (lambda: per_token_loss(torch.rand(1, 3, 4), torch.tensor([[1, -100, 0]])), "got values from -100 to 1"),
         (lambda: per_token_loss(torch.rand(1, 3, 4), torch.ones(1, 3)), "int64 or int32 integers, got torch.float32"),

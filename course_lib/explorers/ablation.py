@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import altair as alt
 import numpy as np
@@ -37,7 +38,7 @@ def ablation_explorer(
 
     Raises:
         ValueError: shapes that do not fit, losses that are not finite; other kinds or heads in `changes` than in
-            `ablated`, no column of finite numbers, not one row for each head and kind.
+            `ablated`, a pair of them missing or doubled, no column of finite numbers.
     """
     names = _check(changes, losses, ablated, tokens)
     measures = [name for name in changes.columns if name not in ("head", "kind")]
@@ -82,12 +83,9 @@ def _check(changes: pd.DataFrame, losses: Tensor, ablated: Mapping[str, Tensor],
     names = [f"{layer}.{head}" for layer in range(n_layers) for head in range(n_heads)]
     if not {"head", "kind"} < set(changes.columns):
         raise ValueError(f"changes must have head, kind and a column of numbers, got {list(changes.columns)}")
-    if set(changes["head"]) != set(names) or set(changes["kind"]) != set(ablated):
-        found = f"{sorted(set(changes['head']))} and {sorted(set(changes['kind']))}"
-        raise ValueError(f"changes must have the heads {names} and the kinds {list(ablated)}, got {found}")
-    pairs = len(names) * len(ablated)
-    if changes.duplicated(["head", "kind"]).any() or len(changes) != pairs:
-        raise ValueError(f"changes must have one row for each of {pairs} pairs of head and kind, got {len(changes)}")
+    found = sorted(zip(changes["head"], changes["kind"], strict=True))
+    if found != sorted(product(names, ablated)):
+        raise ValueError(f"changes must have the heads {names} with the kinds {list(ablated)}, each once, got {found}")
     for name in changes.columns.drop(["head", "kind"]):
         if not (pd.api.types.is_numeric_dtype(changes[name]) and np.isfinite(changes[name]).all()):
             raise ValueError(f"changes must have finite numbers beside head and kind, got others in {name!r}")
