@@ -33,6 +33,7 @@ from torch import Tensor
 
 from benchmarks.compare import say, shortened, write_json
 from benchmarks.process import ROOT
+from benchmarks.summary import markdown
 from course_lib.data import Batches, Corpus, RepeatedSegments, load_corpus, repeated_tokens
 from course_lib.evaluate import head_scores, token_losses
 from course_lib.icl import icl_score
@@ -325,11 +326,6 @@ def recipe_table(record: dict) -> str:
         limit = f"{train['steps'] * tokens / 1e6:.2f}M tokens"
         rows.append((one["name"], shape, how, f"{train['measure_every']} steps", limit))
     return markdown(rows)
-
-
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as a Markdown table."""
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def main(words: Sequence[str]) -> int:

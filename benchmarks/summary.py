@@ -106,12 +106,11 @@ def training_operations(size: dict) -> float:
 
 def share_table(record: dict) -> str:
     """`share_rows` as a Markdown table."""
-    lines = ["| training step | precision | tokens a second | share of the machine's rate |", "|---|---|---|---|"]
+    lines = [("training step", "precision", "tokens a second", "share of the machine's rate"), ("---",) * 4]
     for row in share_rows(record):
-        speed = f"{row['tokens_per_second']:,.0f}"
         share = f"{row['share']:.0%} of {row['rate'] / 1e12:.2f} TFLOP/s"
-        lines.append(f"| {row['size']} | {row['precision']} | {speed} | {share} |")
-    return "\n".join(lines)
+        lines.append((row["size"], row["precision"], f"{row['tokens_per_second']:,.0f}", share))
+    return markdown(lines)
 
 
 def amounts(values: Sequence[float], task: str) -> list[str]:
@@ -142,7 +141,12 @@ def markdown_table(table_rows: Sequence[dict]) -> str:
     lines = [HEADERS, ["---"] * len(HEADERS)]
     for row in table_rows:
         lines.append(cells(row) if row["failed"] is not None else [cell.replace(" ", "\u00a0") for cell in cells(row)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown(lines)
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as a Markdown table."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def by_title(table_rows: Iterable[dict]) -> dict[str, list[dict]]:

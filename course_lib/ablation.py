@@ -13,11 +13,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from course_lib.config import check_head
+from course_lib.config import Head, check_counts, check_head, check_shape
 from course_lib.evaluate import losses_of
 from course_lib.model import Tap, Transformer, keep
-
-Head = tuple[int, int]  # (layer, head)
 
 KINDS = ("zero", "mean", "pattern_preserving")
 
@@ -171,7 +169,7 @@ def model_input(tokens: Tensor, of: str) -> Tensor:
     """What the model reads: all tokens, or for losses all but the last, which is only predicted."""
     if of == "logits":
         return tokens
-    _check_shape(tokens, positions=2)
+    check_shape(tokens, positions=2)
     return tokens[:, :-1]
 
 
@@ -188,9 +186,8 @@ def means_for(model: Transformer, read: Tensor, kind: str, reference: Tensor | N
 
 def in_batches(model: Transformer, tokens: Tensor, batch: int) -> tuple[Tensor, ...]:
     """`batch` sequences at a time, where the model is."""
-    _check_shape(tokens, positions=1)
-    if batch < 1:
-        raise ValueError(f"batch must be at least 1, got {batch}")
+    check_shape(tokens, positions=1)
+    check_counts(batch=batch)
     return tokens.to(model.W_E.device).split(batch)
 
 
@@ -206,9 +203,3 @@ def check_heads(model: Transformer, heads: Iterable[Head]) -> set[Head]:
         check_head(model.config, layer, head)
         chosen.add((layer, head))
     return chosen
-
-
-def _check_shape(tokens: Tensor, positions: int) -> None:
-    if tokens.ndim != 2 or len(tokens) == 0 or tokens.shape[1] < positions:
-        wanted = f"[batch, pos] with at least 1 sequence and {positions} position{'s' * (positions > 1)}"
-        raise ValueError(f"tokens must have shape {wanted}, got {list(tokens.shape)}")

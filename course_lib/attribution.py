@@ -19,8 +19,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from course_lib.circuits import folded, norm_bias, norm_scale
-from course_lib.composition import KINDS, Head, check_order
-from course_lib.config import INTEGERS
+from course_lib.composition import KINDS, check_order
+from course_lib.config import INTEGERS, Head, check_integers
 from course_lib.model import Attention, Tap, Transformer, check_head, check_tokens, smear
 
 NUMBERS_LIMIT = 2**27  # that logit_attribution makes over the whole vocabulary: 512 MiB in float32
@@ -246,7 +246,6 @@ def _check_targets(model: Transformer, tokens: Tensor, targets: Tensor | None, a
             raise ValueError(f"targets must be given here: all would make {numbers} numbers, over {NUMBERS_LIMIT}")
         return
     shape = [len(tokens), len(at)]
-    if list(targets.shape) != shape or targets.dtype not in INTEGERS:
-        raise ValueError(f"targets must be token ids {shape}, [batch, n], got {targets.dtype} {list(targets.shape)}")
-    if int(targets.min()) < 0 or int(targets.max()) >= config.d_vocab:
-        raise ValueError(f"targets must lie in 0..{config.d_vocab - 1}, got {int(targets.min())}..{int(targets.max())}")
+    if list(targets.shape) != shape:
+        raise ValueError(f"targets must be token ids {shape}, [batch, n], got {list(targets.shape)}")
+    check_integers("targets", targets, config.d_vocab)

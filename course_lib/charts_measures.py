@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import altair as alt
 import pandas as pd
@@ -14,17 +14,16 @@ SIGNED = ("copying", "copying_chance", "eigenvalue_copying")  # -1..1; the other
 KINDS = ("induction", "previous token", "duplicate token", "first token", "prefix matching", "other")
 
 
-def mosaic_chart(table: pd.DataFrame, title: str = "", highlight: Sequence[str] = ()) -> alt.LayerChart:
+def mosaic_chart(table: pd.DataFrame, title: str = "") -> alt.LayerChart:
     """Mosaic of all heads: a tile a head, a row a layer, named "layer.head".
 
     Args:
         table: one row a head. With a column `label` (`evaluate.head_labels`) the colour is the label, the fuller
             the stronger; with `score` and `value` (one score of `evaluate.all_head_scores`) it is the value.
         title: what to see.
-        highlight: names of heads to frame.
 
     Raises:
-        ValueError: missing columns, more than one row a head, a head in `highlight` that does not exist.
+        ValueError: missing columns, more than one row a head.
     """
     shown = ("label", "strength") if "label" in table.columns else ("score", "value")
     missing = {"layer", "head", "name", *shown} - set(table.columns)
@@ -32,20 +31,16 @@ def mosaic_chart(table: pd.DataFrame, title: str = "", highlight: Sequence[str] 
         raise ValueError(f"table has no column {sorted(missing)}; it has {list(table.columns)}")
     if table.empty or table["name"].duplicated().any():
         raise ValueError(f"table must have one row a head, got {len(table)}: choose one score, or use head_labels")
-    unknown = set(highlight) - set(table["name"])
-    if unknown:
-        raise ValueError(f"no head {sorted(unknown)} to highlight; there are {list(table['name'])}")
-    rows = table.assign(framed=table["name"].isin(list(highlight)), **{shown[1]: table[shown[1]].round(3)})
+    rows = table.assign(**{shown[1]: table[shown[1]].round(3)})
     heads = alt.X("head:O", title="head", axis=alt.Axis(labelAngle=0, ticks=False, domain=False))
     layers = alt.Y("layer:O", title="layer", sort="descending", axis=alt.Axis(ticks=False, domain=False))
     base = alt.Chart(rows).encode(x=heads, y=layers, tooltip=["name:N", f"{shown[0]}:N", f"{shown[1]}:Q"])
     paper = base.mark_rect(color="white", stroke="white", strokeWidth=2)  # under the tiles, for dark mode
     tiles = base.mark_rect(stroke="white", strokeWidth=2).encode(**_tile_color(rows))
-    frames = base.mark_rect(fill=None, stroke="#111111", strokeWidth=2.5).transform_filter("datum.framed")
     names = base.mark_text(fontSize=11, color="#111111").encode(text="name:N")
     width = min(TILE * table["head"].nunique(), WIDTH - LEGEND)
     height = TILE * table["layer"].nunique() * 2 // 3
-    return alt.layer(paper, tiles, frames, names, title=title, width=width, height=height)
+    return alt.layer(paper, tiles, names, title=title, width=width, height=height)
 
 
 def _tile_color(rows: pd.DataFrame) -> dict[str, alt.SchemaBase]:

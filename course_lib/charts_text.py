@@ -5,7 +5,7 @@ As in `plots`: data in, chart out. The charts work on a page without a kernel.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import altair as alt
 from jaxtyping import Float
@@ -13,7 +13,8 @@ from torch import Tensor
 
 from course_lib.alternatives import with_alternatives
 from course_lib.chart_data import Table
-from course_lib.plots import COLORS, TILE_INK, TILE_PAPER, step_slider, token_base, token_rows, token_texts
+from course_lib.config import check_whole
+from course_lib.plots import COLORS, TILE_INK, TILE_PAPER, check_pattern, token_base, token_rows, token_texts
 
 LEAST = 0.005  # attention below this is not kept: too pale to see, and most of the numbers
 PALE_INK = "#8a8a8a"
@@ -37,12 +38,15 @@ def attention_on_tokens(
         columns: tiles a line.
 
     Raises:
-        ValueError: no tokens, a pattern that does not fit them, a query that is not one of them, columns below 1.
+        ValueError: no tokens, a pattern that does not fit them or is not finite, a query that is not one of them,
+            columns below 1.
     """
+    check_pattern("pattern", pattern, tokens)
+    rows = _rows(tokens, columns, pattern)
     query = len(tokens) - 1 if query is None else query
-    _check(tokens, {"pattern": pattern}, query, columns)
-    values = pattern.detach().float().cpu().tolist()
-    rows = _rows(tokens, columns, lambda key: {q: values[q][key] for q in range(key, len(tokens))})
+    check_whole("query", query)
+    if not 0 <= query < len(tokens):
+        raise ValueError(f"query must be a position 0..{len(tokens) - 1}, got {query}")
     chosen = alt.selection_point(
         fields=["position"],
         bind={"position": alt.binding_range(min=0, max=len(tokens) - 1, step=1, name="query ")},
@@ -52,59 +56,26 @@ def attention_on_tokens(
         toggle=False,
     )
     now = f"({chosen.name}.position || [{query}])[0]"
-    chart = _on_tiles(rows, title, columns, query=now, attention=f"datum.by[{now}]", choice=chosen)
-    return _told(chart, title, rows, query, str(query), f"A slider or hovering chooses it, at first {query}")
+    return _told(_on_tiles(rows, title, columns, now, chosen), title, rows, query)
 
 
-def film_on_tokens(
-    film: Mapping[int, Float[Tensor, "q k"]], tokens: Sequence[str], query: int, title: str, columns: int = 10
-) -> alt.LayerChart:
-    """The attention that one token pays to the others at several training steps, with a slider over the steps.
-
-    Args:
-        film: training step -> attention [query_pos, key_pos]; steps evenly spaced.
-        tokens, title, columns: as in `attention_on_tokens`.
-        query: position of the token that looks.
-
-    Raises:
-        ValueError: as in `attention_on_tokens`, and fewer than 2 steps or steps that are not evenly spaced.
-    """
-    slider = step_slider(film)
-    _check(tokens, {f"film[{step}]": pattern for step, pattern in film.items()}, query, columns)
-    values = {step: film[step][query].detach().float().cpu().tolist() for step in sorted(film)}
-    rows = _rows(tokens, columns, lambda key: {step: row[key] for step, row in values.items() if key <= query})
-    chart = _on_tiles(rows, title, columns, query=str(query), attention="datum.by[shown]", choice=slider)
-    return _told(chart, title, rows, query, str(max(film)), f"A slider chooses the training step, at first {max(film)}")
+def _rows(tokens: Sequence[str], columns: int, pattern: Tensor) -> list[dict]:
+    """Tiles with what each token receives, `by`: query, a string as JSON wants it -> attention in percent."""
+    rows = token_rows(tokens, columns)
+    received = pattern.detach().float().cpu().tril().T.tolist()  # key query
+    for key, row in enumerate(rows):
+        row["position"] = key
+        row["by"] = {str(query): round(100 * a, 1) for query, a in enumerate(received[key]) if a >= LEAST}
+    return rows
 
 
-def _check(tokens: Sequence[str], patterns: Mapping[str, Tensor], query: int, columns: int) -> None:
-    n = len(tokens)
-    if n == 0 or columns < 1:
-        raise ValueError(f"need at least 1 token and 1 column, got {n} and {columns}")
-    for name, pattern in patterns.items():
-        if tuple(pattern.shape) != (n, n):
-            raise ValueError(f"{name} must be [{n}, {n}] for {n} tokens, got {list(pattern.shape)}")
-    if not 0 <= query < n:
-        raise ValueError(f"query must be a position 0..{n - 1}, got {query}")
-
-
-def _rows(tokens: Sequence[str], columns: int, received: Callable[[int], dict]) -> list[dict]:
-    """Tiles with what each token receives, `by`: query or step, a string as JSON wants it -> attention in percent."""
-    return [
-        row | {"position": key, "by": {str(name): round(100 * a, 1) for name, a in received(key).items() if a >= LEAST}}
-        for key, row in enumerate(token_rows(tokens, columns))
-    ]
-
-
-def _on_tiles(
-    rows: list[dict], title: str, columns: int, query: str, attention: str, choice: alt.Parameter
-) -> alt.LayerChart:
-    """Tiles, frame of the query and texts; `query` and `attention` are expressions of the chart."""
+def _on_tiles(rows: list[dict], title: str, columns: int, query: str, choice: alt.Parameter) -> alt.LayerChart:
+    """Tiles, frame of the query and texts; `query` is an expression of the chart."""
     later = f"datum.position > {query}"
     told = f"datum.percent ? format(datum.percent, '.1f') + ' %' : 'under {LEAST:.1%}'"
     base = (
         token_base(rows)
-        .transform_calculate(percent=f"{later} ? 0 : ({attention} || 0)")
+        .transform_calculate(percent=f"{later} ? 0 : (datum.by[{query}] || 0)")
         .transform_calculate(attention=f"{later} ? 'none: comes after the query' : {told}")
         .encode(tooltip=["token:N", "position:Q", "attention:N"])
     )
@@ -118,15 +89,17 @@ def _on_tiles(
     return alt.layer(tiles.add_params(choice), frame, texts, title=title)
 
 
-def _told(chart: alt.LayerChart, title: str, rows: list[dict], query: int, name: str, how: str) -> alt.LayerChart:
-    """The chart with a text, and a table of the tokens that the query attends to most; `name` says under what."""
+def _told(chart: alt.LayerChart, title: str, rows: list[dict], query: int) -> alt.LayerChart:
+    """The chart with a text, and a table of the tokens that the first query attends to most."""
+    name = str(query)
     found = sorted(rows[: query + 1], key=lambda row: -row["by"].get(name, 0.0))[:TOLD]
     token = rows[query]["token"]
     most = f"{found[0]['token']!r} at {found[0]['position']} with {found[0]['by'].get(name, 0.0):.0f} %"
     return with_alternatives(
         chart,
         f"{title}. A text of {len(rows)} tokens as tiles, shaded by the attention that one of them, the query, pays "
-        f"to each. {how}. The token {token!r} at {query} attends most to {most}.",
+        f"to each. A slider or hovering chooses it, at first {query}. The token {token!r} at {query} attends "
+        f"most to {most}.",
         Table(
             f"what token {query}, {token!r}, attends to most",
             ["position", "token", "attention (%)"],

@@ -11,6 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from course_lib.adapters import AttentionModel
+from course_lib.config import check_whole
 from course_lib.evaluate import all_head_scores, token_losses
 from course_lib.icl import icl_score
 from course_lib.model import Transformer
@@ -35,6 +36,7 @@ def spaced_steps(steps: Sequence[int], count: int) -> list[int]:
         ValueError: steps that do not rise, a count below 3 or above the number of steps.
     """
     given = torch.as_tensor(steps, dtype=torch.float64)
+    check_whole("count", count)
     if given.ndim != 1 or not 3 <= count <= len(given) or not (given.diff() > 0).all() or given[0] < 0:
         raise ValueError(
             f"need rising steps from 0 on and 3 <= count <= {len(steps)}, got {list(steps)[:4]} and {count}"

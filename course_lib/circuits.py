@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from course_lib.config import check_whole
 from course_lib.factored import FactoredMatrix
 from course_lib.model import ModelConfig, Transformer, check_head
 from course_lib.positions import rotate
@@ -138,5 +139,7 @@ def check_distance(config: ModelConfig, distance: int | None) -> None:
             )
     elif distance is None:
         raise ValueError("distance must be given: with rotary positions a QK circuit depends on how far the key is")
-    elif not 0 <= distance < config.n_ctx:
-        raise ValueError(f"distance must lie in 0..{config.n_ctx - 1}, got {distance}")
+    else:
+        check_whole("distance", distance)
+        if not 0 <= distance < config.n_ctx:
+            raise ValueError(f"distance must lie in 0..{config.n_ctx - 1}, got {distance}")

@@ -13,12 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from course_lib.circuits import check_distance, factored_ov, factored_qk
+from course_lib.config import Head, check_counts
 from course_lib.factored import FactoredMatrix
 from course_lib.model import ModelConfig, Transformer, check_head
 
 KINDS = ("Q", "K", "V")
-
-Head = tuple[int, int]  # (layer, head)
 
 
 @torch.no_grad()
@@ -169,9 +168,7 @@ def composition_baseline(
     Raises:
         ValueError: `d_model`, `d_head` or `samples` below 1.
     """
-    for name, value in (("d_model", d_model), ("d_head", d_head), ("samples", samples)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+    check_counts(d_model=d_model, d_head=d_head, samples=samples)
 
     def draw() -> FactoredMatrix:
         read, write = (torch.randn(d_model, d_head, generator=generator) for _ in range(2))
@@ -182,8 +179,10 @@ def composition_baseline(
 
 def check_order(config: ModelConfig, earlier: Head, later: Head) -> None:
     """Raise a `ValueError` unless both heads exist and `earlier` can reach `later`: a layer before it."""
-    check_head(config, *earlier)
-    check_head(config, *later)
+    for name, head in (("earlier", earlier), ("later", later)):
+        if not isinstance(head, tuple | list) or len(head) != 2:
+            raise ValueError(f"{name} must be a pair (layer, head) such as (0, 3), got {head!r}")
+        check_head(config, *head)
     if earlier[0] >= later[0]:
         raise ValueError(
             f"earlier must be in a layer before that of later, got {earlier[0]}.{earlier[1]} and {later[0]}.{later[1]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from dataclasses import dataclass, fields
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -13,6 +14,9 @@ POSITIONS = ("qk", "residual", "rotary")
 GELUS = ("exact", "tanh")
 COUNTS = ("n_layers", "n_heads", "d_model", "d_head", "d_vocab", "n_ctx")
 INTEGERS = (torch.int64, torch.int32)  # what tokens and positions are given in: PyTorch looks up no others
+
+Head = tuple[int, int]  # (layer, head), both from 0
+
 # Younger than the first recorded runs: `to_dict` leaves them out at their defaults, so that old checkpoints match.
 LATER_FIELDS = (
     "parallel_residual",
@@ -50,20 +54,14 @@ class ModelConfig:
     rotary_base: float = 10_000.0  # the slowest pair turns by about 1/rotary_base radians a position
 
     def __post_init__(self) -> None:
-        for name in (*COUNTS, "d_mlp"):
-            _check_whole(name, getattr(self, name))
-        for name in COUNTS:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.d_mlp < 0:
-            raise ValueError(f"d_mlp must be 0 (attention-only) or more, got {self.d_mlp}")
+        check_counts(**{name: getattr(self, name) for name in COUNTS})
+        check_counts(0, d_mlp=self.d_mlp)
         for name, allowed in (("positions", POSITIONS), ("gelu", GELUS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
         if self.parallel_residual and not self.d_mlp:
             raise ValueError("parallel_residual needs an MLP, got d_mlp 0")
-        if not (self.norm_eps > 0 and math.isfinite(self.norm_eps)):
-            raise ValueError(f"norm_eps must be above 0 and finite, got {self.norm_eps}")
+        check_positive(norm_eps=self.norm_eps)
         if self.positions == "rotary":
             self._check_rotary()
         elif not self.learned_positions and self.d_model % 2:
@@ -74,13 +72,12 @@ class ModelConfig:
             raise ValueError(
                 "rotary positions are no vectors that sinusoids could replace: leave learned_positions True"
             )
-        if not 0 < self.rotary_share <= 1 or self.rotary_dim < 2 or self.rotary_dim % 2:
+        check_positive(rotary_share=self.rotary_share, rotary_base=self.rotary_base)
+        if self.rotary_share > 1 or self.rotary_dim < 2 or self.rotary_dim % 2:
             raise ValueError(
                 "rotary_share must lie in 0..1 and turn an even number of dimensions, at least 2, "
                 f"got {self.rotary_share} of d_head {self.d_head}, which is {self.rotary_dim}"
             )
-        if not (self.rotary_base > 0 and math.isfinite(self.rotary_base)):
-            raise ValueError(f"rotary_base must be above 0 and finite, got {self.rotary_base}")
 
     @property
     def rotary_dim(self) -> int:
@@ -95,7 +92,7 @@ class ModelConfig:
         }
 
 
-def _check_whole(name: str, value: object) -> None:
+def check_whole(name: str, value: object) -> None:
     """Raise a `ValueError` unless `value` is a whole number, of Python, numpy or PyTorch."""
     try:
         operator.index(value)
@@ -103,28 +100,53 @@ def _check_whole(name: str, value: object) -> None:
         raise ValueError(f"{name} must be a whole number, got {value!r}") from None
 
 
-def check_integers(tokens: Tensor) -> None:
-    """Raise a `ValueError` unless `tokens` are int64 or int32."""
-    if tokens.dtype not in INTEGERS:
-        raise ValueError(f"tokens must be int64 or int32 integers, got {tokens.dtype}")
+def check_counts(least: int = 1, **counts: object) -> None:
+    """Raise a `ValueError` that names the first of `counts` that is no whole number of at least `least`."""
+    for name, value in counts.items():
+        check_whole(name, value)
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def check_positive(**values: object) -> None:
+    """Raise a `ValueError` that names the first of `values` that is no finite number above 0."""
+    for name, value in values.items():
+        if not isinstance(value, Real) or not 0 < value < math.inf:
+            raise ValueError(f"{name} must be above 0 and finite, got {value!r}")
+
+
+def check_integers(name: str, values: Tensor, size: int) -> None:
+    """Raise a `ValueError` unless `values` are int64 or int32, all of them in 0..size - 1."""
+    if values.dtype not in INTEGERS:
+        raise ValueError(f"{name} must be int64 or int32 integers, got {values.dtype}")
+    if values.numel() == 0 or (values.is_cuda and torch.cuda.is_current_stream_capturing()):
+        return  # while a CUDA graph is recorded there are no values to look at
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high >= size:
+        raise ValueError(f"{name} must lie in 0..{size - 1}, got values from {low} to {high}")
+
+
+def check_shape(tokens: Tensor, positions: int) -> None:
+    """Raise a `ValueError` unless `tokens` are [batch, pos], with a sequence and at least so many positions."""
+    if tokens.ndim != 2 or len(tokens) == 0 or tokens.shape[1] < positions:
+        wanted = f"[batch, pos] with at least 1 sequence and {positions} position{'s' * (positions > 1)}"
+        raise ValueError(f"tokens must have shape {wanted}, got {list(tokens.shape)}")
 
 
 def check_tokens(tokens: Tensor, config: ModelConfig) -> None:
     """Raise a `ValueError` that names what is wrong with `tokens` for a model of this configuration."""
-    if tokens.ndim != 2 or tokens.numel() == 0:
-        raise ValueError(f"tokens must have shape [batch, pos] and not be empty, got {list(tokens.shape)}")
-    check_integers(tokens)
+    if not isinstance(tokens, Tensor) or tokens.ndim != 2 or tokens.numel() == 0:
+        got = list(tokens.shape) if isinstance(tokens, Tensor) else type(tokens).__name__
+        raise ValueError(f"tokens must be a tensor of shape [batch, pos] and not be empty, got {got}")
     if tokens.shape[1] > config.n_ctx:
         raise ValueError(f"tokens has {tokens.shape[1]} positions, the model's context n_ctx is {config.n_ctx}")
-    if tokens.is_cuda and torch.cuda.is_current_stream_capturing():
-        return  # while a CUDA graph is recorded there are no values to look at
-    low, high = int(tokens.min()), int(tokens.max())
-    if low < 0 or high >= config.d_vocab:
-        raise ValueError(f"tokens must lie in 0..{config.d_vocab - 1}, got values from {low} to {high}")
+    check_integers("tokens", tokens, config.d_vocab)
 
 
 def check_head(config: ModelConfig, layer: int, head: int) -> None:
     """Raise a `ValueError` unless the model has this head; layers and heads count from 0."""
+    check_whole("layer", layer)
+    check_whole("head", head)
     if not 0 <= layer < config.n_layers or not 0 <= head < config.n_heads:
         raise ValueError(
             f"head {layer}.{head} does not exist: layers 0..{config.n_layers - 1}, heads 0..{config.n_heads - 1}"

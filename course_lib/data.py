@@ -17,6 +17,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from course_lib.config import check_counts
+
 START = 0  # token 0 opens every sequence: a place to attend to when nothing matches
 ASSETS = Path(__file__).parent / "assets"
 TOKENIZER_FILE = ASSETS / "tokenizer.json"
@@ -52,9 +54,7 @@ def repeated_tokens(
     Returns:
         tokens, [batch, 1 + length * repeats] (without the 1 if there is no start token).
     """
-    for name, value in (("batch", batch), ("length", length), ("repeats", repeats)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+    check_counts(batch=batch, length=length, repeats=repeats, d_vocab=d_vocab)
     if length > d_vocab - 1:
         raise ValueError(f"length {length} needs as many different tokens; d_vocab={d_vocab} has {d_vocab - 1}")
     order = torch.rand(batch, d_vocab - 1, generator=generator, dtype=torch.float32).argsort(dim=1)
@@ -82,12 +82,12 @@ class RepeatedSegments:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.min_length <= self.max_length < self.n_ctx:
+        check_counts(batch=self.batch, n_ctx=self.n_ctx, min_length=self.min_length, max_length=self.max_length)
+        check_counts(3, d_vocab=self.d_vocab)
+        if not self.min_length <= self.max_length < self.n_ctx:
             raise ValueError(
-                f"need 1 <= min_length <= max_length < n_ctx, got {self.min_length}, {self.max_length}, {self.n_ctx}"
+                f"need min_length <= max_length < n_ctx, got {self.min_length}, {self.max_length}, {self.n_ctx}"
             )
-        if self.d_vocab < 3 or self.batch < 1:
-            raise ValueError(f"need d_vocab >= 3 and batch >= 1, got {self.d_vocab} and {self.batch}")
 
     def __call__(self, step: int) -> Int[Tensor, "b p"]:
         generator = generator_for(self.seed, step)
@@ -126,7 +126,11 @@ class Corpus:
 
 @dataclass(frozen=True)
 class CorpusBatches:
-    """Random stretches of a token stream; a pure function of seed and step."""
+    """Random stretches of a token stream; a pure function of seed and step.
+
+    Every stretch is equally likely but the one that ends with the stream: its last token is never drawn. To draw it
+    would change all batches, and with them every recorded run.
+    """
 
     tokens: np.ndarray
     batch: int
@@ -134,10 +138,9 @@ class CorpusBatches:
     seed: int
 
     def __post_init__(self) -> None:
-        if self.batch < 1 or not 1 <= self.n_ctx < len(self.tokens):
-            raise ValueError(
-                f"need batch >= 1 and 1 <= n_ctx < tokens, got {self.batch}, {self.n_ctx}, {len(self.tokens):,}"
-            )
+        check_counts(batch=self.batch, n_ctx=self.n_ctx)
+        if self.n_ctx >= len(self.tokens):
+            raise ValueError(f"n_ctx must be less than the {len(self.tokens):,} tokens of the text, got {self.n_ctx}")
 
     def __repr__(self) -> str:
         """Names the text by its content: a checkpoint is known by it, and numpy's versions print arrays differently."""
@@ -182,8 +185,10 @@ def corpus_from(files: Iterable[Path]) -> Corpus:
     """A corpus of your own: read, tokenise and split text files; 20 s for 50 MB on two cores.
 
     Raises:
-        ValueError: a file that does not exist, or fewer than 2 different files.
+        ValueError: one path instead of several, a file that does not exist, or fewer than 2 different files.
     """
+    if isinstance(files, str | Path):
+        raise ValueError(f"files must be several paths, got one: {str(files)!r}")
     texts = sorted({hashlib.sha256(text).hexdigest(): text for text in map(_read, files)}.items())
     if len(texts) < 2:
         raise ValueError(f"a corpus needs at least 2 different files, got {len(texts)}")

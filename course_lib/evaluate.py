@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from course_lib.adapters import AttentionModel, CourseModel, OpenModel
-from course_lib.config import check_tokens
+from course_lib.config import check_counts, check_shape, check_tokens
 from course_lib.fast import attention_at, rows_at_once
 from course_lib.icl import icl_score
 from course_lib.model import Transformer
@@ -51,10 +51,10 @@ def token_losses(
         precision: dtype of the matrix products of a `Transformer`, as in `TrainConfig`.
 
     Raises:
-        ValueError: no sequences, a batch below 1; what the model and `per_token_loss` raise.
+        ValueError: no sequences, fewer than 2 positions, a batch below 1; what the model and `per_token_loss` raise.
     """
-    if len(tokens) == 0 or batch < 1:
-        raise ValueError(f"need at least 1 sequence and a batch of at least 1, got {len(tokens)} and {batch}")
+    check_counts(batch=batch)
+    check_shape(tokens, positions=2)
     if not isinstance(model, Transformer):
         return torch.cat([per_token_loss(model.logits(part[:, :-1]).cpu(), part) for part in tokens.split(batch)])
     reuse_freed_memory()
@@ -90,8 +90,7 @@ def head_scores(model: Transformer, tokens: Int[Tensor, "b p"]) -> dict[str, Flo
     reuse_freed_memory()
     tokens = tokens.to(model.W_E.device)
     check_tokens(tokens, model.config)
-    if tokens.shape[1] < 2:
-        raise ValueError(f"a score needs at least 2 positions, got {list(tokens.shape)}")
+    check_shape(tokens, positions=2)
     induction = induction_targets(tokens)
     row, key = torch.ones_like(tokens[:, 1:]).nonzero(as_tuple=True)
     previous = row, key + 1, key  # b q k, of all queries but the first
@@ -221,11 +220,13 @@ def head_labels(table: pd.DataFrame, threshold: float = 0.4) -> pd.DataFrame:
         A row a head: `layer head name label strength`; strength is the highest attention score, 0..1.
 
     Raises:
-        ValueError: a threshold outside 0..1.
+        ValueError: a threshold outside 0..1, a table without one of these scores.
     """
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold must lie in 0..1, got {threshold}")
     wide = table.pivot(index=["layer", "head", "name"], columns="score", values="value")
+    if missing := LABELS.keys() - set(wide):
+        raise ValueError(f"table has no score {sorted(missing)}; it has {list(wide)}")
     attention = wide[list(LABELS)]
     label = attention.idxmax(axis=1).map(LABELS).where(attention.max(axis=1) >= threshold, "other")
     if "copying_chance" in wide:

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from course_lib.config import check_counts, check_integers, check_whole
+
 DENSE_LIMIT = 2**26  # entries that `dense` makes without being asked twice: 256 MiB in float32
 ENTRIES_AT_ONCE = 2**22  # of a piece in a pass over all rows
 
@@ -159,6 +161,7 @@ def top_entries(
     Raises:
         ValueError: a `k` outside 1..b, a row that does not exist, no rows.
     """
+    check_whole("k", k)
     if not 1 <= k <= matrix.shape[1]:
         raise ValueError(f"k must lie in 1..{matrix.shape[1]}, the number of columns, got {k}")
     if rows is not None:
@@ -182,8 +185,7 @@ class DiagonalStatistics:
         Raises:
             ValueError: k below 1.
         """
-        if k < 1:
-            raise ValueError(f"k must be at least 1, got {k}")
+        check_counts(k=k)
         return (self.ranks < k).double().mean().item()
 
 
@@ -216,8 +218,6 @@ def diagonal_statistics(matrix: FactoredMatrix) -> DiagonalStatistics:
 
 
 def _check_indices(name: str, indices: Tensor, size: int) -> None:
-    if indices.ndim != 1 or indices.is_floating_point() or indices.dtype == torch.bool or len(indices) == 0:
-        raise ValueError(f"{name} must be integers [n], at least one, got {indices.dtype} {list(indices.shape)}")
-    low, high = int(indices.min()), int(indices.max())
-    if low < 0 or high >= size:
-        raise ValueError(f"{name} must lie in 0..{size - 1}, got values from {low} to {high}")
+    if indices.ndim != 1 or len(indices) == 0:
+        raise ValueError(f"{name} must be integers [n], at least one, got {list(indices.shape)}")
+    check_integers(name, indices, size)

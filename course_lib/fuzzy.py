@@ -12,6 +12,7 @@ from torch import Tensor
 
 from course_lib.lexicon import LANGUAGES, Lexicon, load_lexicon
 from course_lib.pattern_task import LABEL, LINE, TEMPLATES, PatternBatches, PatternTask, pattern_tasks
+from course_lib.scores import check_attention
 from course_lib.translation import TranslationBatches, Translations, translated_sentences
 
 __all__ = [
@@ -159,9 +160,7 @@ def _attention_to(target: Tensor, pattern: Tensor) -> Tensor:
         raise ValueError(
             f"pattern must have shape {wanted} to fit the data and not be empty, got {list(pattern.shape)}"
         )
-    low, high = (float(value) for value in pattern.aminmax())
-    if not (low >= -1e-3 and high <= 1 + 1e-3):
-        raise ValueError(f"pattern must hold attention, 0..1, got values from {low:.3g} to {high:.3g}")
+    check_attention(pattern)
     weight = target.to(pattern.device, pattern.dtype)
     return torch.einsum("...bhqk,bqk->...h", pattern, weight) / _queries(target)
 

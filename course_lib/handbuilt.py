@@ -10,6 +10,7 @@ import math
 
 import torch
 
+from course_lib.config import check_counts, check_positive
 from course_lib.model import Attention, ModelConfig, Transformer
 
 
@@ -27,9 +28,7 @@ def subspaces(d_vocab: int, n_ctx: int) -> dict[str, slice]:
     Raises:
         ValueError: `d_vocab` or `n_ctx` below 1.
     """
-    for name, value in (("d_vocab", d_vocab), ("n_ctx", n_ctx)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+    check_counts(d_vocab=d_vocab, n_ctx=n_ctx)
     return {
         "token": slice(0, d_vocab),
         "previous": slice(d_vocab, 2 * d_vocab),
@@ -121,6 +120,5 @@ def _set_copy(attn: Attention, read: slice, write: slice) -> None:
 
 def _score_scale(attn: Attention, sharpness: float) -> float:
     """The length of a query that gives a score of `sharpness` once attention has divided by sqrt(d_head)."""
-    if not (math.isfinite(sharpness) and sharpness > 0):
-        raise ValueError(f"sharpness must be a finite number above 0, got {sharpness}")
+    check_positive(sharpness=sharpness)
     return sharpness * math.sqrt(attn.W_Q.shape[-1])

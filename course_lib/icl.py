@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from course_lib.config import check_counts, check_whole
+
 if TYPE_CHECKING:
     import pandas as pd  # loaded where a table is made: much slower to import than all else here
 
@@ -68,6 +70,8 @@ def windowed_icl_score(
     """
     losses = _checked(losses)
     n = losses.shape[-1]
+    for name, end in (("early", early[0]), ("early", early[1]), ("late", late[0]), ("late", late[1])):
+        check_whole(name, end)
     if not (1 <= early[0] <= early[1] <= n and 1 <= late[0] <= late[1] <= n and early[0] < late[0]):
         need = f"need 1 <= first <= last <= {n}, and late to begin after early"
         raise ValueError(f"early={early} and late={late} do not fit sequences of {n} tokens: {need}")
@@ -97,6 +101,8 @@ def index_slope(
     losses = _checked(losses)
     n = losses.shape[-1]
     last = n if last is None else last
+    check_whole("first", first)
+    check_whole("last", last)
     if against not in AGAINST:
         raise ValueError(f"against must be one of {AGAINST}, got {against!r}")
     if not 1 <= first < last <= n:
@@ -148,8 +154,9 @@ def bootstrap(
     """
     losses = _checked(losses)
     examples = losses.shape[-2]
-    if examples < 2 or samples < 2 or not 0 < level < 1:
-        raise ValueError(f"need 2 examples, 2 samples and 0 < level < 1, got {examples}, {samples} and {level}")
+    check_counts(2, samples=samples)
+    if examples < 2 or not 0 < level < 1:
+        raise ValueError(f"need 2 examples and 0 < level < 1, got {examples} and {level}")
     value = measure(losses, **options)
     by_example = measure(losses.unsqueeze(-2), **options)  # every example a data set of its own: ... b
     if by_example.shape != losses.shape[:-1] or not torch.allclose(by_example.mean(-1), value, rtol=1e-3, atol=1e-4):
@@ -228,8 +235,8 @@ def log_derivative(
     Raises:
         ValueError: x that is not positive and rising, lengths that differ, NaN or infinity, fewer than 2 bins.
     """
-    if x.ndim != 1 or len(x) < 2 or y.shape[-1:] != x.shape or bins < 2:
-        raise ValueError(f"need at least 2 of x, as many y, and 2 bins; got {list(x.shape)}, {list(y.shape)}, {bins}")
+    if x.ndim != 1 or len(x) < 2 or y.shape[-1:] != x.shape:
+        raise ValueError(f"need at least 2 of x, and as many y; got {list(x.shape)}, {list(y.shape)}")
     if not (x.isfinite().all() and y.isfinite().all()):
         raise ValueError("x and y must be finite, got NaN or infinity")
     if not (x[0] > 0 and (x.diff() > 0).all()):
@@ -242,7 +249,12 @@ def log_derivative(
 
 
 def log_bins(x: Float[Tensor, " n"], bins: int) -> Float[Tensor, "m n"]:
-    """Averaging matrix: row m takes the mean of what falls into the m-th non-empty of `bins` equal parts of ln(x)."""
+    """Averaging matrix: row m takes the mean of what falls into the m-th non-empty of `bins` equal parts of ln(x).
+
+    Raises:
+        ValueError: fewer than 2 bins.
+    """
+    check_counts(2, bins=bins)
     place = (x / x[0]).log() / (x[-1] / x[0]).log()  # 0..1
     part = (place * bins).floor().clamp(max=bins - 1)
     inside = (part[None, :] == part.unique()[:, None]).to(x.dtype)

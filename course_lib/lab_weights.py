@@ -22,7 +22,7 @@ def quantised(weights: dict[str, Tensor]) -> dict[str, Codes]:
         For each name `codes` (int8, same shape) and `scales` (float32, 1 along the second axis from the end).
 
     Raises:
-        ValueError: a weight with fewer than two axes, such as a bias, for which a column has no scale.
+        ValueError: a weight with fewer than two axes, such as a bias, for which a column has no scale; NaN, infinity.
     """
     return {name: _codes(name, weight.float()) for name, weight in weights.items()}
 
@@ -30,6 +30,8 @@ def quantised(weights: dict[str, Tensor]) -> dict[str, Codes]:
 def _codes(name: str, weight: Float[Tensor, "*m"]) -> Codes:
     if weight.ndim < 2:
         raise ValueError(f"only matrices are quantised, {name} has shape {list(weight.shape)}")
+    if not weight.isfinite().all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity")
     scales = (weight.abs().amax(dim=-2, keepdim=True) / LEVELS).clamp(min=1e-4).half().float()
     codes = (weight / scales).round().clamp(-LEVELS, LEVELS)
     return {"codes": codes.to(int8), "scales": scales}

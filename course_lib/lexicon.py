@@ -17,6 +17,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from course_lib.config import check_integers
+
 LEXICON_FILE = Path(__file__).parent / "assets" / "lexicon.csv"
 LANGUAGES = ("english", "french", "german")
 COLUMNS = (*LANGUAGES, "category")
@@ -66,8 +68,7 @@ class Lexicon:
             ValueError: an unknown language, a concept outside 0..len - 1.
         """
         column = self.column(language)
-        if concepts.numel() and not 0 <= int(concepts.min()) <= int(concepts.max()) < len(self):
-            raise ValueError(f"concepts must lie in 0..{len(self) - 1}, got {concepts.tolist()}")
+        check_integers("concepts", concepts, len(self))
         return 1 + column * len(self) + concepts
 
     def symbol(self, text: str) -> int:

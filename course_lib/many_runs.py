@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+from course_lib.config import check_counts
 from course_lib.data_parallel import under_torchrun
 from course_lib.runtime import static
 
@@ -72,8 +73,7 @@ def local_workers(count: int) -> Iterator[Executor]:
     Raises:
         ValueError: a count below 1.
     """
-    if count < 1:
-        raise ValueError(f"need at least 1 worker, got {count}")
+    check_counts(count=count)
     threads = max(1, torch.get_num_threads() // count)
     others = set(active_children())
     with ProcessPoolExecutor(count, get_context("spawn"), _set_up_worker, (threads,)) as pool:

@@ -271,11 +271,12 @@ def initialise(model: Transformer, seed: int) -> None:
 
 
 @torch.no_grad()
-def keep(model: Transformer, tokens: Int[Tensor, "b p"], names: Iterable[str]) -> dict[tuple[str, int], Tensor]:
+def keep(model: Transformer, tokens: Int[Tensor, "b p"], names: str | Iterable[str]) -> dict[tuple[str, int], Tensor]:
     """Run the model and keep the named activations of every layer, as `{(name, layer): value}`.
 
-    Names: `resid_pre q k v attn_scores pattern z result resid_post`, with an MLP `mlp_out` and, unless the residual is
-    parallel, `resid_mid`; `resid_pre` stands for layer 0 only. `q` and `k` are as they meet: rotated and smeared.
+    Names, one or several: `resid_pre q k v attn_scores pattern z result resid_post`, with an MLP `mlp_out` and, unless
+    the residual is parallel, `resid_mid`; `resid_pre` stands for layer 0 only. `q` and `k` are as they meet: rotated
+    and smeared.
     The unembedding is not computed.
 
     Raises:
@@ -289,7 +290,7 @@ def keep(model: Transformer, tokens: Int[Tensor, "b p"], names: Iterable[str]) -
             kept[name, layer] = value
         return value
 
-    tap.names = set(names)
+    tap.names = {names} if isinstance(names, str) else set(names)
     model.residual(tokens, tap)
     if tap.names - seen:
         raise ValueError(f"no activation named {sorted(tap.names - seen)}; this model has {sorted(seen)}")

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from course_lib.config import check_counts
 from course_lib.data import START, generator_for
 from course_lib.lexicon import Lexicon
 
@@ -71,8 +72,8 @@ def pattern_tasks(
 
     Source: Olsson et al. 2022, argument 4, pattern matching.
     """
-    if batch < 1 or lines < 2:
-        raise ValueError(f"need batch >= 1 and lines >= 2, got {batch} and {lines}")
+    check_counts(batch=batch)
+    check_counts(2, lines=lines)
     shape = (batch, lines)
     kinds = torch.randint(len(TEMPLATES), shape, generator=generator)
     digits = torch.rand(batch, len(TEMPLATES), generator=generator, dtype=torch.float32).argsort(dim=1)  # b kind

@@ -16,15 +16,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from course_lib import alternatives
+from course_lib.config import check_counts
 
 alternatives.enable()  # all charts get a text and tables
 
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8C6D1F", "#777777")
 WINDOW_COLOR = "#F0E442"
+STEP = "training step"
 WIDTH = 560  # wider charts are clipped by the book's text column
 LEGEND = 120  # what a legend takes of it
 TOKENS_AXIS = alt.Axis(format="~s", labelOverlap="greedy", labelSeparation=6)
 TILE_HEIGHT, TILE_PAPER, TILE_INK = 22, "#f4f4f4", "#111111"  # of a token
+TOKENS_A_LINE = 10
 
 
 def attention_chart(
@@ -39,16 +42,19 @@ def attention_chart(
         size: width and height in pixels.
 
     Raises:
-        ValueError: a pattern that is not square or does not fit the labels.
+        ValueError: a pattern that does not fit the labels, or is not finite.
     """
-    _check_pattern("pattern", pattern, tokens)
+    check_pattern("pattern", pattern, tokens)
     return _heat_map(attention_rows(pattern), tokens, title, size)
 
 
-def _check_pattern(name: str, pattern: Tensor, tokens: Sequence[str]) -> None:
+def check_pattern(name: str, pattern: Tensor, tokens: Sequence[str]) -> None:
+    """Raise a `ValueError` unless a pattern is [query_pos, key_pos] for these tokens and can be drawn."""
     want = [len(tokens), len(tokens)]
     if list(pattern.shape) != want:
         raise ValueError(f"{name} must be {want} for these tokens, got {list(pattern.shape)}")
+    if not pattern.tril().isfinite().all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity")
 
 
 def attention_rows(pattern: Float[Tensor, "q k"]) -> list[dict]:
@@ -86,22 +92,23 @@ def attention_film(
         tokens, title, size: as in `attention_chart`.
 
     Raises:
-        ValueError: steps as in `step_slider`; a pattern that is not square or does not fit the labels.
+        ValueError: fewer than 2 steps, or steps that are not evenly spaced; a pattern as in `attention_chart`.
     """
-    return _selectable(film, tokens, title, size, step_slider(film))
+    control = slider(sorted(film), STEP)
+    shown = alt.param(name="shown", value=max(film), bind=control)
+    return _selectable(film, tokens, title, size, shown)
 
 
-def step_slider(film: Mapping[int, object]) -> alt.Parameter:
-    """A parameter `shown` with a slider over the training steps of a film, at first the last.
+def slider(values: Sequence[int], name: str) -> alt.BindRange:
+    """A slider over evenly spaced integers.
 
     Raises:
-        ValueError: fewer than 2 steps, or steps that are not evenly spaced.
+        ValueError: fewer than 2 values, or values that are not evenly spaced and rising.
     """
-    steps = sorted(film)
-    if len(steps) < 2 or len({late - early for early, late in pairwise(steps)}) > 1:
-        raise ValueError(f"film needs at least 2 evenly spaced steps, got {steps}")
-    slider = alt.binding_range(min=steps[0], max=steps[-1], step=steps[1] - steps[0], name="training step ")
-    return alt.param(name="shown", value=steps[-1], bind=slider)
+    gaps = {late - early for early, late in pairwise(values)}
+    if len(gaps) != 1 or min(gaps) <= 0:
+        raise ValueError(f"{name} must be at least 2 evenly spaced rising numbers, got {list(values)}")
+    return alt.binding_range(min=values[0], max=values[-1], step=gaps.pop(), name=f"{name} ")
 
 
 def attention_by_head(
@@ -113,7 +120,7 @@ def attention_by_head(
     """The attention of several heads on one sequence, with a menu of heads that works without a kernel.
 
     Raises:
-        ValueError: no heads; a pattern that is not square or does not fit the labels.
+        ValueError: no heads; a pattern as in `attention_chart`.
     """
     if not by_head:
         raise ValueError(f"by_head must have the pattern of at least 1 head, got {by_head}")
@@ -123,7 +130,7 @@ def attention_by_head(
 
 def _selectable(choices: Mapping, tokens: Sequence[str], title: str, size: int, choice: alt.Parameter) -> alt.Chart:
     for name, pattern in choices.items():
-        _check_pattern(f"pattern of {name!r}", pattern, tokens)
+        check_pattern(f"pattern of {name!r}", pattern, tokens)
     rows = [row | {"choice": name} for name, pattern in choices.items() for row in attention_rows(pattern)]
     return _heat_map(rows, tokens, title, size).add_params(choice).transform_filter("datum.choice == shown")
 
@@ -256,9 +263,13 @@ def loss_change_chart(records: Sequence[Mapping], since: int, title: str) -> alt
     """Change of the loss at each token index since a training step, with a slider over the later steps.
 
     Args:
-        records: each with `step` (evenly spaced) and `loss_by_index`, [index], in nats, on the same examples.
-        since: the step to compare with; one of the records, but not the last.
+        records: each with `step` and `loss_by_index`, [index], in nats, on the same examples.
+        since: the step to compare with; one of the records. The later steps are evenly spaced, and at least 2.
         title: what to see.
+
+    Raises:
+        ValueError: `since` is not the step of a record before the last; later steps as in `slider`; fewer than 32
+            tokens.
     """
     before = next((record["loss_by_index"] for record in records if record["step"] == since), None)
     later = [record for record in records if record["step"] > since]
@@ -266,13 +277,14 @@ def loss_change_chart(records: Sequence[Mapping], since: int, title: str) -> alt
         raise ValueError(
             f"since={since} is not a recorded step before the last; there are {[r['step'] for r in records]}"
         )
+    if len(before) < 32:
+        raise ValueError(f"loss_by_index must have at least 32 tokens, got {len(before)}")
     rows = []
     for record in later:
         smooth = (record["loss_by_index"] - before).unfold(0, 32, 8).mean(dim=-1).tolist()  # 32 neighbours, every 8th
         rows += [{"step": record["step"], "index": 8 * i + 16, "change": round(c, 3)} for i, c in enumerate(smooth)]
     steps = [record["step"] for record in later]
-    slider = alt.binding_range(min=steps[0], max=steps[-1], step=steps[0] - since, name="training step ")
-    shown = alt.param(name="shown_step", value=steps[-1], bind=slider)
+    shown = alt.param(name="shown_step", value=steps[-1], bind=slider(steps, STEP))
     changes = [row["change"] for row in rows]
     y = alt.Y("change:Q", title="change of loss (nats)", scale=alt.Scale(domain=[min(changes), max(0, *changes)]))
     return (
@@ -284,7 +296,7 @@ def loss_change_chart(records: Sequence[Mapping], since: int, title: str) -> alt
     )
 
 
-def token_grid(tokens: Sequence[str], values: Float[Tensor, " p"], title: str, columns: int = 10) -> alt.LayerChart:
+def token_grid(tokens: Sequence[str], values: Float[Tensor, " p"], title: str) -> alt.LayerChart:
     """Tokens in reading order, each on a tile coloured by a value around 0: blue below, orange above.
 
     Args:
@@ -292,24 +304,31 @@ def token_grid(tokens: Sequence[str], values: Float[Tensor, " p"], title: str, c
         values: one number a token, such as a difference of losses in nats.
 
     Raises:
-        ValueError: no tokens, or not as many values.
+        ValueError: no tokens, not as many values, NaN or infinity.
     """
-    if len(tokens) == 0:
-        raise ValueError(f"tokens must hold at least 1 token, got {tokens!r}")
     if len(tokens) != len(values):
         raise ValueError(f"{len(tokens)} tokens do not fit {len(values)} values")
-    rows = token_rows(tokens, columns)
+    if not torch.as_tensor(values).isfinite().all():
+        raise ValueError("values must be finite, got NaN or infinity")
+    rows = token_rows(tokens, TOKENS_A_LINE)
     for row, value in zip(rows, values, strict=True):
         row["value"] = round(float(value), 3)
     limit = max(1e-6, max(abs(row["value"]) for row in rows))
     base = token_base(rows).encode(tooltip=["token:N", "value:Q"])
     scale = alt.Scale(domain=[-limit, 0, limit], range=[COLORS[0], TILE_PAPER, COLORS[1]])
     tiles = base.mark_rect(stroke="white").encode(color=alt.Color("value:Q", scale=scale, title="difference (nats)"))
-    return alt.layer(tiles, token_texts(base, columns), title=title)
+    return alt.layer(tiles, token_texts(base, TOKENS_A_LINE), title=title)
 
 
 def token_rows(tokens: Sequence[str], columns: int) -> list[dict]:
-    """Where each token stands in reading order: `row column token`, with line breaks and spaces made visible."""
+    """Where each token stands in reading order: `row column token`, with line breaks and spaces made visible.
+
+    Raises:
+        ValueError: no tokens, columns below 1.
+    """
+    check_counts(columns=columns)
+    if len(tokens) == 0:
+        raise ValueError(f"tokens must hold at least 1 token, got {tokens!r}")
     return [{"row": i // columns, "column": i % columns, "token": _visible(token)} for i, token in enumerate(tokens)]
 
 

@@ -8,21 +8,31 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from course_lib.config import check_counts
+
+STD = 2.0  # of the entries, twice that of the token embeddings
 FASTEST = 3.0  # radians a position, of the shortest wavelength; at pi its sines would vanish
 
 
-def sinusoidal_positions(n_ctx: int, d_model: int, std: float = 2.0) -> Float[Tensor, "p d"]:
+def sinusoidal_positions(n_ctx: int, d_model: int) -> Float[Tensor, "p d"]:
     """Fixed position vectors: sines and cosines, as in Vaswani et al. 2017, 3.5, but fitted to what a head must tell.
 
     The wavelengths are spaced geometrically from about 2 to `n_ctx` positions. Neighbours are far apart in the shortest
     ones, so that a head can soon attend to one of them alone; longer ones than the context would tell nothing apart.
-    Entries have standard deviation `std`, twice that of the token embeddings.
-    Wavelengths from 2 pi on, as in the source, delayed the previous-token head in trials on real text; so did std 1.
+    Entries have standard deviation 2, twice that of the token embeddings.
+    Wavelengths from 2 pi on, as in the source, delayed the previous-token head in trials on real text; so did a
+    standard deviation of 1.
+
+    Raises:
+        ValueError: `n_ctx` below 1, a `d_model` that is not even and above 0.
     """
+    check_counts(n_ctx=n_ctx, d_model=d_model)
+    if d_model % 2:
+        raise ValueError(f"sinusoidal positions need an even d_model, got {d_model}")
     slowest = min(2 * math.pi / n_ctx, FASTEST)
     rates = torch.logspace(math.log(FASTEST), math.log(slowest), d_model // 2, base=math.e, dtype=torch.float64)
     angles = torch.arange(n_ctx, dtype=torch.float64)[:, None] * rates  # p, d/2
-    return (std * math.sqrt(2) * torch.cat([angles.sin(), angles.cos()], dim=1)).float()
+    return (STD * math.sqrt(2) * torch.cat([angles.sin(), angles.cos()], dim=1)).float()
 
 
 class Rotary(nn.Module):

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from course_lib.config import check_integers
+from course_lib.config import check_integers, check_shape
 
 COPIES = ("sum", "mean")
 SCALES = ("2r-1", "4r-1", "chance")
@@ -148,7 +148,8 @@ def copying_score(
             and heads with random weights lie around it.
 
     Raises:
-        ValueError: shapes that do not fit, tokens beyond the vocabulary, an unknown scale, one token only, NaN.
+        ValueError: shapes that do not fit, tokens beyond the vocabulary or not int64 or int32, an unknown scale,
+            one token only, NaN.
 
     Source: Olsson et al. 2022, appendix on head activation evaluators, "copying".
     """
@@ -183,7 +184,7 @@ def eigenvalue_copying_score(
         W_V, W_O: [..., d_model, d_head] and [..., d_head, d_model]; leading axes (layer, head) are kept.
 
     Raises:
-        ValueError: shapes that do not fit, weights that are not finite.
+        ValueError: shapes that do not fit, weights that are not finite or not floating-point.
 
     Source: Elhage et al. 2021, "detecting copying behavior"; Olsson et al. 2022, appendix.
     """
@@ -191,8 +192,8 @@ def eigenvalue_copying_score(
     if W_U.shape != W_E.mT.shape or W_V.shape[-2] != W_E.shape[1] or W_O.shape != W_V.mT.shape:
         shapes = ", ".join(f"{name} {list(W.shape)}" for name, W in weights.items())
         raise ValueError(f"want [v, d], [..., d, e], [..., e, d] and [d, v], got {shapes}")
-    if not all(W.isfinite().all() for W in weights.values()):
-        raise ValueError("W_E, W_V, W_O and W_U must be finite, got NaN or infinity")
+    if not all(W.is_floating_point() and W.isfinite().all() for W in weights.values()):
+        raise ValueError("W_E, W_V, W_O and W_U must be finite floating-point numbers, got NaN, infinity or integers")
     inner = W_U.double() @ W_E.double()  # d d, the same for all heads
     eigenvalues = torch.linalg.eigvals(W_O.double() @ inner @ W_V.double())  # ... e
     return _ratio(eigenvalues.sum(dim=-1).real, eigenvalues.abs().sum(dim=-1)).to(W_V.dtype)
@@ -212,13 +213,11 @@ def per_token_loss(logits: Float[Tensor, "b n v"], tokens: Int[Tensor, "b p"]) -
 
     Source: Olsson et al. 2022, "per-token losses".
     """
-    if tokens.ndim != 2 or len(tokens) == 0 or tokens.shape[1] < 2:
-        raise ValueError(f"tokens must have shape [batch, pos] with at least 2 positions, got {list(tokens.shape)}")
+    check_shape(tokens, positions=2)
     predicted = tokens.shape[1] - 1
     if logits.ndim != 3 or logits.shape[0] != len(tokens) or logits.shape[1] not in (predicted, predicted + 1):
         raise ValueError(f"logits {list(logits.shape)} do not fit tokens {list(tokens.shape)}")
-    check_integers(tokens)
-    _check_vocabulary(tokens, logits.shape[-1])  # -100 would be taken for "do not count this one"
+    check_integers("tokens", tokens, logits.shape[-1])  # -100 would be taken for "do not count this one"
     targets = tokens[:, 1:].flatten().long()
     losses = F.cross_entropy(logits[:, :predicted].flatten(0, 1).float(), targets, reduction="none")
     return losses.view(len(tokens), predicted)
@@ -238,15 +237,14 @@ def _check_pattern(pattern: Tensor, tokens: Tensor | None = None) -> None:
     fitting = [pattern.shape[-4], pattern.shape[-1]]
     if tokens is not None and list(tokens.shape) != fitting:
         raise ValueError(f"tokens {list(tokens.shape)} do not fit pattern {list(pattern.shape)}: want {fitting}")
+    check_attention(pattern)
+
+
+def check_attention(pattern: Tensor) -> None:
+    """Raise a `ValueError` if a pattern holds NaN or numbers that no softmax gives."""
     low, high = (float(value) for value in pattern.aminmax())
     if not (low >= -1e-3 and high <= 1 + 1e-3):
         raise ValueError(f"pattern must hold attention after the softmax, 0..1, got {low:.3g} to {high:.3g}")
-
-
-def _check_vocabulary(tokens: Tensor, d_vocab: int) -> None:
-    low, high = int(tokens.min()), int(tokens.max())
-    if low < 0 or high >= d_vocab:
-        raise ValueError(f"tokens must lie in 0..{d_vocab - 1}, got values from {low} to {high}")
 
 
 def _check_copying(outputs: Tensor, W_U: Tensor, pattern: Tensor, tokens: Tensor, scale: str) -> None:
@@ -255,7 +253,7 @@ def _check_copying(outputs: Tensor, W_U: Tensor, pattern: Tensor, tokens: Tensor
     wanted = [*pattern.shape[:-1], *W_U.shape[:1]]
     if W_U.ndim != 2 or list(outputs.shape) != wanted:
         raise ValueError(f"outputs {list(outputs.shape)} do not fit pattern and W_U {list(W_U.shape)}: want {wanted}")
-    _check_vocabulary(tokens, W_U.shape[1])
+    check_integers("tokens", tokens, W_U.shape[1])
     if bool((tokens == tokens[:, :1]).all(dim=1).any()):
         raise ValueError("a sample of tokens has one token only, so there is no other to compare it with")
     if not (outputs.isfinite().all() and W_U.isfinite().all()):

@@ -16,7 +16,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from course_lib.ablation import (
-    Head,
     ablated_losses,
     ablation_tap,
     check_heads,
@@ -26,7 +25,7 @@ from course_lib.ablation import (
     model_input,
 )
 from course_lib.circuits import folded, norm_bias, norm_scale
-from course_lib.config import check_tokens
+from course_lib.config import Head, check_counts, check_tokens
 from course_lib.fast import rows_at_once
 from course_lib.icl import icl_score
 from course_lib.model import Transformer
@@ -96,6 +95,7 @@ def ablation_sweep(
     """
     if of not in MEASURED:
         raise ValueError(f"of must be one of {MEASURED}, got {of!r}")
+    check_counts(batch=batch)
     reuse_freed_memory()
     means = means_for(model, model_input(tokens, of), kind, reference, batch)
     measured, losses = {}, {}

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from course_lib.config import check_tokens
+from course_lib.config import check_counts, check_positive, check_tokens
 from course_lib.cuda_graph import GraphedStep
 from course_lib.data import Batches
 from course_lib.data_parallel import join
@@ -48,14 +48,13 @@ class TrainConfig:
     checkpoint_every: int = 200  # steps between two checkpoints, when a folder is given
 
     def __post_init__(self) -> None:
-        for name in ("steps", "measure_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.lr > 0 or not self.mlp_lr_factor > 0 or self.warmup_steps < 0:
-            raise ValueError(
-                "need lr > 0, mlp_lr_factor > 0 and warmup_steps >= 0, "
-                f"got {self.lr}, {self.mlp_lr_factor} and {self.warmup_steps}"
-            )
+        check_counts(steps=self.steps, measure_every=self.measure_every, checkpoint_every=self.checkpoint_every)
+        check_counts(0, warmup_steps=self.warmup_steps)
+        check_positive(lr=self.lr, mlp_lr_factor=self.mlp_lr_factor, max_grad_norm=self.max_grad_norm)
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay must be 0 or more and finite, got {self.weight_decay}")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must be two numbers from 0 to below 1, got {self.betas}")
 
 
 @dataclass

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from course_lib.config import check_counts, check_integers
 from course_lib.icl import log_derivative
 
 Numbers = Sequence[float | int] | np.ndarray
@@ -43,12 +44,12 @@ def phase_change_window(
 
     Raises:
         ValueError: lengths that differ, fewer than `smooth` + 2 records, tokens that do not rise, NaN,
-            an even `smooth`, a `share` outside 0..1.
+            an even `smooth`, a `share` outside 0..1, a `min_drop` below 0.
 
     Source: Olsson et al. 2022 choose the window from the derivative of the score and draw it on every other plot.
     """
     x, y = np.asarray(tokens, dtype=float), np.asarray(icl, dtype=float)
-    _check_window(x, y, smooth, share)
+    _check_window(x, y, smooth, share, min_drop)
     noise = _jitter(y) / smooth**0.5
     half = smooth // 2
     y = np.convolve(np.pad(y, half, mode="edge"), np.ones(smooth) / smooth, mode="valid")
@@ -74,11 +75,14 @@ def _jitter(y: np.ndarray) -> float:
     return float(quartile / (0.3186 * 6**0.5))  # |normal| has its quartile at 0.3186; y - 2y + y has variance 6
 
 
-def _check_window(x: np.ndarray, y: np.ndarray, smooth: int, share: float) -> None:
-    if smooth < 1 or smooth % 2 == 0:
-        raise ValueError(f"smooth must be odd and at least 1, got {smooth}")
+def _check_window(x: np.ndarray, y: np.ndarray, smooth: int, share: float, min_drop: float) -> None:
+    check_counts(smooth=smooth)
+    if smooth % 2 == 0:
+        raise ValueError(f"smooth must be odd, got {smooth}")
     if not 0 < share <= 1:
         raise ValueError(f"share must lie above 0 and at most at 1, got {share}")
+    if not min_drop >= 0:  # NaN too
+        raise ValueError(f"min_drop must be 0 or more, got {min_drop}")
     if x.shape != y.shape or x.ndim != 1 or len(x) < smooth + 2:
         raise ValueError(
             f"need as many tokens as scores and at least {smooth + 2} of each, got {x.shape} and {y.shape}"
@@ -97,8 +101,7 @@ def token_positions(examples: int, length: int, generator: torch.Generator) -> I
 
     Source: Olsson et al. 2022, appendix on data collection, "random token per example".
     """
-    if examples < 1 or length < 1:
-        raise ValueError(f"examples and length must be at least 1, got {examples} and {length}")
+    check_counts(examples=examples, length=length)
     return torch.randint(length, (examples,), generator=generator)
 
 
@@ -122,9 +125,7 @@ def fixed_token_losses(
             f"losses must be [..., example, index] with one position an example, "
             f"got {list(losses.shape)} and positions {list(positions.shape)}"
         )
-    low, high, n = int(positions.min()), int(positions.max()), losses.shape[-1]
-    if low < 0 or high >= n:
-        raise ValueError(f"positions must lie in 0..{n - 1}, got values from {low} to {high}")
+    check_integers("positions", positions, losses.shape[-1])
     if not losses.isfinite().all():
         raise ValueError("losses contain NaN or infinity")
     return losses[..., torch.arange(len(positions)), positions]
@@ -160,7 +161,8 @@ def pca_trajectories(series: Mapping[str, Float[Tensor, "snapshot b"]], componen
     if not series or any(len(s) != 2 or 0 in s for s in shapes.values()) or len({s[1] for s in shapes.values()}) > 1:
         raise ValueError(f"every model needs losses [snapshot, example] on the same examples, got {shapes}")
     stacked = torch.cat([losses.double() for losses in series.values()])
-    if not 1 <= components < len(stacked) or components > stacked.shape[1]:
+    check_counts(components=components)
+    if components >= len(stacked) or components > stacked.shape[1]:
         raise ValueError(
             f"{components} components need more snapshots than that and as many examples, got {list(stacked.shape)}"
         )

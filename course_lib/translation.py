@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor
 
+from course_lib.config import check_counts, check_integers, check_whole
 from course_lib.data import START, generator_for
 from course_lib.lexicon import LANGUAGES, Lexicon
 
@@ -97,6 +98,7 @@ class TranslationBatches:
     def __post_init__(self) -> None:
         lengths = (self.min_length, self.max_length)
         _check_sentences(self.lexicon, self.batch, lengths, self.languages, self.shuffle, self.concepts)
+        check_whole("n_ctx", self.n_ctx)
         low, high = 2 + self.max_length, 1 + len(self.languages) * self.min_length  # above: no language left to write
         if not low <= self.n_ctx <= high:
             raise ValueError(
@@ -165,13 +167,14 @@ def _check_sentences(
         raise ValueError(f"languages must be at least 2 of {LANGUAGES}, got {languages!r}")
     columns = torch.tensor([lexicon.column(language) for language in languages])
     pool = lexicon.concepts() if concepts is None else concepts
-    if len(pool.unique()) != len(pool) or (len(pool) and not 0 <= int(pool.min()) <= int(pool.max()) < len(lexicon)):
-        raise ValueError(f"concepts must be different and lie in 0..{len(lexicon) - 1}, got {pool.tolist()}")
-    if batch < 1 or not 2 <= lengths[0] <= lengths[1] <= len(pool):
-        raise ValueError(
-            f"need batch >= 1 and lengths from 2 to the number of concepts, {len(pool)}, "
-            f"got batch {batch}, lengths {lengths[0]}..{lengths[1]}"
-        )
+    check_integers("concepts", pool, len(lexicon))
+    if pool.ndim != 1 or len(pool.unique()) != len(pool):
+        raise ValueError(f"concepts must be different, [n], got {pool.tolist()}")
+    check_counts(batch=batch)
+    for name, value in (("length", lengths[0]), ("length", lengths[1]), ("shuffle", shuffle)):
+        check_whole(name, value)
+    if not 2 <= lengths[0] <= lengths[1] <= len(pool):
+        raise ValueError(f"need lengths from 2 to the number of concepts, {len(pool)}, got {lengths[0]}..{lengths[1]}")
     if not 0 <= 2 * shuffle <= lengths[0]:  # beyond it the word after a translation could be the query itself
         raise ValueError(f"shuffle must lie in 0..{lengths[0] // 2}, half of the length, got {shuffle}")
     return columns, pool

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import altair as alt
 import ipywidgets
 import torch
 from IPython.display import display
+from jaxtyping import Float
+from torch import Tensor
 
 from course_lib.data import repeated_tokens
 from course_lib.model import Transformer, patterns
@@ -29,13 +32,7 @@ def explore_attention(
         A widget with a menu of heads and a button for a new sequence. In the static book, a chart with the menu only.
     """
     heads = [(layer, head) for layer in range(model.config.n_layers) for head in range(model.config.n_heads)]
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw() -> tuple[torch.Tensor, list[str]]:
-        tokens = repeated_tokens(1, segment_length, repeats, model.config.d_vocab, generator)
-        device = next(model.parameters()).device
-        return patterns(model, tokens.to(device))[:, 0], [str(token) for token in tokens[0].tolist()]
-
+    draw = partial(_drawn, model, segment_length, repeats, torch.Generator().manual_seed(seed))
     pattern, labels = draw()
     if static():
         return attention_by_head({f"{layer}.{head}": pattern[layer, head] for layer, head in heads}, labels)
@@ -61,6 +58,14 @@ def explore_attention(
     button.on_click(renew)
     redraw()
     return ipywidgets.VBox([ipywidgets.HBox([menu, button]), output])
+
+
+def _drawn(
+    model: Transformer, segment_length: int, repeats: int, generator: torch.Generator
+) -> tuple[Float[Tensor, "layer h q k"], list[str]]:
+    """The model's patterns on a new sequence of repeated random tokens, and a label for each token."""
+    tokens = repeated_tokens(1, segment_length, repeats, model.config.d_vocab, generator)
+    return patterns(model, tokens.to(model.W_E.device))[:, 0], [str(token) for token in tokens[0].tolist()]
 
 
 def explore(chart: alt.TopLevelMixin) -> ipywidgets.VBox | alt.TopLevelMixin:

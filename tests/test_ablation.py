@@ -639,6 +639,8 @@ def last_token(token: int) -> torch.Tensor:
         ),
         (lambda m: mean_results(m, TOKENS[:0]), r"at least 1 sequence.* got \[0, 4\]"),
         (lambda m: mean_results(m, TOKENS, batch=0), "batch must be at least 1, got 0"),
+        (lambda m: ablation_sweep(m, TOKENS, torch.mean, batch=2.5), "batch must be a whole number, got 2.5"),
+        (lambda m: ablation_sweep(m, TOKENS, torch.mean, of="logits", batch=0), "batch must be at least 1, got 0"),
         (lambda m: ablated_losses(m, TOKENS, [], batch=-1), "batch must be at least 1, got -1"),
         (lambda m: ablated_logits(m, TOKENS + 7, []), "tokens must lie in 0..6"),
         (lambda m: ablation_sweep(m, TOKENS.repeat(1, 4), torch.mean), "n_ctx is 8"),

@@ -21,7 +21,7 @@ from course_lib.alternatives import (
 )
 from course_lib.chart_data import Table, spread, tables
 from course_lib.charts_measures import mosaic_chart, panels_chart
-from course_lib.charts_text import attention_on_tokens, film_on_tokens
+from course_lib.charts_text import attention_on_tokens
 from course_lib.plots import attention_by_head, attention_chart, attention_film, lines_chart, token_grid
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -158,7 +158,6 @@ CHARTS = {
     "mosaic": mosaic_chart(HEADS, "mosaic"),
     "panels": panels_chart(LONG.assign(tokens=LONG["x"]), {"y": "loss"}, "kind", "panels"),
     "tokens": attention_on_tokens(WORDS, PATTERN, "tokens"),
-    "film": film_on_tokens({0: PATTERN, 1: PATTERN}, WORDS, 2, "film"),
 }
 
 
@@ -178,7 +177,8 @@ def test_the_table_of_a_text_lists_what_its_query_attends_to_most():
 
 
 def test_charts_side_by_side_keep_their_texts_and_tables():
-    page = html(alt.hconcat(CHARTS["tokens"], CHARTS["film"], title="both"))
+    other = attention_on_tokens(WORDS, PATTERN, "other", query=1)
+    page = html(alt.hconcat(CHARTS["tokens"], other, title="both"))
     said = re.search(r'"description": "(both\.[^"]*)"', page)[1]
     assert said.count("A text of 3 tokens") == 2 and page.count("<table") == 2 and KEY not in page
 

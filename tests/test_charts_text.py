@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from course_lib.charts_text import attention_on_tokens, film_on_tokens
+from course_lib.charts_text import attention_on_tokens
 
 PATTERN = torch.tensor([[1.0, 0, 0], [0.25, 0.75, 0], [0.004, 0.496, 0.5]])
 TOKENS = ["a b", "\n", "c"]
@@ -64,30 +64,23 @@ def test_a_text_of_160_tokens_stays_small():
     assert len(attention_on_tokens(["word"] * 160, pattern, "t").to_json(indent=None)) < 80_000
 
 
-def test_the_film_keeps_one_query_over_the_steps():
-    film = film_on_tokens({0: PATTERN, 50: PATTERN.flip(0), 100: PATTERN}, TOKENS, 1, "t")
-    chart = film.to_dict()
-    (param,) = params_of(film)
-    assert param["value"] == 100 and param["bind"]["step"] == 50
-    assert [t["by"] for t in chart["data"]["values"]] == [
-        {"0": 25.0, "50": 25.0, "100": 25.0},
-        {"0": 75.0, "50": 75.0, "100": 75.0},
-        {},
-    ]
-
-
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: attention_on_tokens(TOKENS, PATTERN[:2], "t"), r"pattern must be \[3, 3\] for 3 tokens, got \[2, 3\]"),
-        (lambda: attention_on_tokens(TOKENS[:2], PATTERN, "t"), r"pattern must be \[2, 2\] for 2 tokens, got \[3, 3\]"),
+        (
+            lambda: attention_on_tokens(TOKENS, PATTERN[:2], "t"),
+            r"pattern must be \[3, 3\] for these tokens, got \[2, 3\]",
+        ),
+        (
+            lambda: attention_on_tokens(TOKENS[:2], PATTERN, "t"),
+            r"pattern must be \[2, 2\] for these tokens, got \[3, 3\]",
+        ),
         (lambda: attention_on_tokens(TOKENS, PATTERN, "t", query=3), r"a position 0\.\.2, got 3"),
         (lambda: attention_on_tokens(TOKENS, PATTERN, "t", query=-1), r"a position 0\.\.2, got -1"),
-        (lambda: attention_on_tokens([], torch.zeros(0, 0), "t"), "at least 1 token and 1 column, got 0 and 10"),
-        (lambda: attention_on_tokens(TOKENS, PATTERN, "t", columns=0), "got 3 and 0"),
-        (lambda: film_on_tokens({0: PATTERN, 1: PATTERN[:1]}, TOKENS, 1, "t"), r"film\[1\] must be \[3, 3\]"),
-        (lambda: film_on_tokens({0: PATTERN, 1: PATTERN}, TOKENS, 5, "t"), r"a position 0\.\.2, got 5"),
-        (lambda: film_on_tokens({0: PATTERN}, TOKENS, 1, "t"), "at least 2 evenly spaced steps"),
+        (lambda: attention_on_tokens([], torch.zeros(0, 0), "t"), "at least 1 token, got"),
+        (lambda: attention_on_tokens(TOKENS, PATTERN, "t", columns=0), "columns must be at least 1, got 0"),
+        (lambda: attention_on_tokens(TOKENS, PATTERN, "t", query=1.0), "query must be a whole number, got 1.0"),
+        (lambda: attention_on_tokens(TOKENS, PATTERN * torch.nan, "t"), "pattern must be finite, got NaN"),
     ],
 )
 def test_bad_input(call, message, unchecked):

@@ -206,6 +206,7 @@ def test_hand_built_circuits_map_the_documented_subspaces():
         (lambda: qk_circuit(random_model("neox"), 0, 0), ["distance", "rotary"]),
         (lambda: full_qk_circuit(random_model("neox"), 0, 0, distance=6), ["distance", "0..5", "6"]),
         (lambda: full_qk_circuit(random_model("neox"), 0, 0, distance=-1), ["distance", "0..5", "-1"]),
+        (lambda: qk_circuit(random_model("neox"), 0, 0, distance=1.5), ["distance", "whole number", "1.5"]),
         (lambda: qk_circuit(random_model(), 0, 0, distance=1), ["distance", "rotary", "'qk'"]),
         (lambda: full_ov_circuit(random_model(d_vocab=9000), 0, 0).dense(), ["limit", "9000 x 9000"]),
     ],

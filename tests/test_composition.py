@@ -250,6 +250,8 @@ def with_nan():
         (lambda: composed_qk_circuit(random_model(), (2, 0), (1, 1)), ["earlier", "2.0", "1.1"]),
         (lambda: composed_qk_circuit(random_model(), (0, 2), (1, 1)), ["0.2", "heads 0..1"]),
         (lambda: composed_qk_circuit(random_model(), (0, 0), (3, 0)), ["3.0", "layers 0..2"]),
+        (lambda: composed_qk_circuit(random_model(), "0.0", (1, 0)), ["earlier", "(layer, head)", "'0.0'"]),
+        (lambda: composed_qk_circuit(random_model(), (0, 0), (1,)), ["later", "(layer, head)", "(1,)"]),
         (lambda: composed_qk_circuit(random_model("neox"), (0, 0), (1, 0)), ["distance"]),
         (lambda: qk_traces(random_model(), torch.ones(2, 3)), ["previous_scores", "[3, 2]", "[2, 3]"]),
         (lambda: qk_traces(random_model(), torch.full((3, 2), torch.nan)), ["previous_scores", "finite"]),

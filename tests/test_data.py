@@ -112,6 +112,12 @@ def test_corpus_batches(tmp_path):
     assert torch.equal(corpus.validation(5, 16), corpus.validation(5, 16))
 
 
+def test_every_stretch_is_drawn_but_the_one_that_ends_with_the_text():
+    tokens = np.arange(9, dtype=np.uint16)
+    drawn = Corpus(tokens, tokens, 9, 1, 1, "x").batches(batch=500, n_ctx=4)(0)[:, 1:]
+    assert sorted(set(map(tuple, drawn.tolist()))) == [(i, i + 1, i + 2, i + 3) for i in range(5)]
+
+
 def test_the_text_of_the_course_is_python_source():
     """Its files decode to programs that Python itself can parse, each once, and none is in both splits."""
     corpus, tokenizer = load_corpus(), load_tokenizer()
@@ -153,11 +159,17 @@ def test_a_damaged_text_says_what_to_do(monkeypatch, tmp_path):
         (lambda: repeated_tokens(1, 20, 2, 20, torch.Generator()), "length 20.*d_vocab=20 has 19"),
         (lambda: repeated_tokens(0, 5, 2, 20, torch.Generator()), "batch must be at least 1, got 0"),
         (lambda: RepeatedSegments(min_length=9, max_length=5), "min_length <= max_length"),
-        (lambda: RepeatedSegments(d_vocab=2), "d_vocab >= 3"),
+        (lambda: repeated_tokens(1, 5, 1.5, 20, torch.Generator()), "repeats must be a whole number, got 1.5"),
+        (lambda: RepeatedSegments(max_length=20.5), "max_length must be a whole number, got 20.5"),
+        (lambda: RepeatedSegments(d_vocab=2), "d_vocab must be at least 3, got 2"),
         (lambda: load_tokenizer("no/such.json"), "no tokenizer at no/such.json; make one with"),
         (lambda: corpus_from(["no/such.txt"]), "no file at no/such.txt"),
         (lambda: corpus_from([]), "at least 2 different files"),
-        (lambda: Corpus(np.zeros(5, np.uint16), np.zeros(5, np.uint16), 9, 1, 1, "x").batches(1, 5), "n_ctx < tokens"),
+        (lambda: corpus_from("text.txt"), "files must be several paths, got one: 'text.txt'"),
+        (
+            lambda: Corpus(np.zeros(5, np.uint16), np.zeros(5, np.uint16), 9, 1, 1, "x").batches(1, 5),
+            "n_ctx must be less than the 5 tokens.*got 5",
+        ),
     ],
 )
 def test_bad_input(call, message, unchecked):

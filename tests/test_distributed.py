@@ -218,7 +218,7 @@ def test_local_workers_share_the_threads_and_show_no_bars(monkeypatch):
     with local_workers(2) as executor:
         found = run_all(settings, [(number,) for number in range(4)], executor)
     assert {each[1:] for each in found} == {(2, "1")}
-    with pytest.raises(ValueError, match="need at least 1 worker, got 0"), local_workers(0):
+    with pytest.raises(ValueError, match="count must be at least 1, got 0"), local_workers(0):
         pass
 
 

@@ -251,7 +251,7 @@ def test_tokens_may_be_int32(repeated):
         (lambda r: all_head_scores(make(), r + 30), r"0\.\.39"),
         (lambda r: all_head_scores(make(), r[:0]), "not be empty"),
         (lambda r: head_scores(make(), r[:0]), "not be empty"),
-        (lambda r: head_scores(make(), r[:, :1]), r"at least 2 positions, got \[4, 1\]"),
+        (lambda r: head_scores(make(), r[:, :1]), r"and 2 positions, got \[4, 1\]"),
         (lambda r: head_scores(make(), r[:, :5]), "nothing to match"),
         (lambda r: head_scores(make(), r + 30), r"0\.\.39"),
         (lambda r: head_scores(make(), r[0]), r"\[batch, pos\]"),
@@ -259,9 +259,11 @@ def test_tokens_may_be_int32(repeated):
         (lambda r: head_value(all_head_scores(COUNTING, r), "0.1", "prefix_matching"), r"no name '0.1'.*\['0.0'\]"),
         (lambda r: head_value(all_head_scores(COUNTING, r), "0.0", "prefix"), "no score 'prefix'.*prefix_matching"),
         (lambda r: head_labels(all_head_scores(COUNTING, r), threshold=1.5), r"0\.\.1, got 1.5"),
+        (lambda r: head_labels(all_head_scores(COUNTING, r).iloc[1:]), r"no score \['previous_token'\]; it has"),
         (lambda r: token_losses(COUNTING, r[:0]), "at least 1 sequence"),
-        (lambda r: token_losses(COUNTING, r, batch=0), "batch of at least 1"),
-        (lambda r: token_losses(make(), r[:, :1]), "pos"),
+        (lambda r: token_losses(COUNTING, r, batch=0), "batch must be at least 1, got 0"),
+        (lambda r: token_losses(make(), r[0]), r"shape \[batch, pos\] with at least 1 sequence"),
+        (lambda r: token_losses(make(), r[:, :1]), r"and 2 positions, got \[4, 1\]"),
     ],
 )
 def test_bad_input(call, message, repeated, unchecked):

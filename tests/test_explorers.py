@@ -228,7 +228,7 @@ SHORT = pd.DataFrame([[1.0, 2.0]], index=[0], columns=[1, 2])
         (lambda: mosaic_explorer(RUNS | {"x": RUNS["one"][1:]}, "t"), "same steps"),
         (lambda: mosaic_explorer(EVEN, "t", ["prefix_matching"]), r"at least 2 evenly spaced .* got \[0\]"),
         (lambda: loss_explorer(pd.DataFrame(), "t"), "at least 2 token indices"),
-        (lambda: loss_explorer(LOSSES, "t", bins=1), "2 bins"),
+        (lambda: loss_explorer(LOSSES, "t", bins=1), "bins must be at least 2, got 1"),
         (lambda: loss_explorer(LOSSES.drop(index=10), "t"), r"evenly spaced rising numbers, got \[0, 20, 30\]"),
         (lambda: loss_explorer(SHORT, "t"), "training step must be at least 2"),
         (lambda: trajectory_explorer({}, torch.rand(2), {}, STEPS, "t"), "at least 2 components"),
@@ -244,6 +244,11 @@ SHORT = pd.DataFrame([[1.0, 2.0]], index=[0], columns=[1, 2])
         (lambda: ablation_explorer(CHANGES[["head", "kind"]], WHOLE, WITHOUT, TOKENS, "t"), "a column of numbers"),
         (lambda: ablation_explorer(CHANGES[1:4], WHOLE, WITHOUT, TOKENS, "t"), "must have the heads"),
         (lambda: ablation_explorer(CHANGES, WHOLE, {}, TOKENS, "t"), "for every kind, got {}"),
+        (lambda: ablation_explorer(CHANGES[1:], WHOLE, WITHOUT, TOKENS, "t"), "each once, got"),
+        (lambda: ablation_explorer(pd.concat([CHANGES] * 2), WHOLE, WITHOUT, TOKENS, "t"), "each once, got"),
+        (lambda: ablation_explorer(CHANGES.assign(model="a"), WHOLE, WITHOUT, TOKENS, "t"), "others in 'model'"),
+        (lambda: ablation_explorer(CHANGES.assign(loss=math.nan), WHOLE, WITHOUT, TOKENS, "t"), "others in 'loss'"),
+        (lambda: ablation_explorer(CHANGES, WHOLE / 0, WITHOUT, TOKENS, "t"), "losses and ablated must be finite"),
     ],
 )
 def test_bad_input(call, message, unchecked):

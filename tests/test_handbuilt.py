@@ -161,13 +161,14 @@ def test_prefix_matching_score_of_the_circuit_is_high_only_in_layer_1():
         (lambda: subspaces(0, 4), ["d_vocab", "0", "at least 1"]),
         (lambda: previous_token_model(4, 0), ["n_ctx", "0", "at least 1"]),
         (lambda: induction_circuit(-1, 4), ["d_vocab", "-1"]),
+        (lambda: subspaces(5.0, 6), ["d_vocab", "whole number", "5.0"]),
         (lambda: induction_circuit(4, 4, sharpness=0.0), ["sharpness", "0.0", "above 0"]),
         (lambda: previous_token_model(4, 4, sharpness=math.inf), ["sharpness", "inf"]),
         (lambda: induction_circuit(4, 4, sharpness=math.nan), ["sharpness", "nan"]),
         (lambda: induction_circuit(4, 3)(torch.zeros(1, 4, dtype=torch.long)), ["tokens", "n_ctx"]),
     ],
 )
-def test_bad_input_is_named(call, words):
+def test_bad_input_is_named(call, words, unchecked):
     with pytest.raises(ValueError) as error:
         call()
     for word in words:

@@ -574,6 +574,8 @@ def test_bad_input_is_named(monkeypatch):
         induction_lab(model)
     with pytest.raises(ValueError, match="only matrices"):
         quantised({"b_U": torch.zeros(4)})
+    with pytest.raises(ValueError, match="W_U must be finite"):
+        quantised({"W_U": torch.full((2, 2), torch.nan)})
 
 
 def test_another_kind_of_tokenizer_is_refused():

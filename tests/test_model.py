@@ -412,13 +412,15 @@ def test_without_a_seed_the_weights_are_left_to_be_loaded(generator):
         (dict(n_layers="2"), "n_layers must be a whole number, got '2'"),
         (dict(d_mlp=8.0), "d_mlp must be a whole number, got 8.0"),
         (dict(positions="rope"), "positions must be one of"),
-        (dict(d_mlp=-1), "d_mlp must be 0"),
+        (dict(d_mlp=-1), "d_mlp must be at least 0, got -1"),
         (dict(d_model=25, learned_positions=False), "even d_model, got 25"),
         (dict(gelu="relu"), r"gelu must be one of \('exact', 'tanh'\), got 'relu'"),
         (dict(parallel_residual=True), "parallel_residual needs an MLP, got d_mlp 0"),
         (dict(norm_eps=0.0), "norm_eps must be above 0 and finite, got 0.0"),
         (dict(norm_eps=math.inf), "norm_eps must be above 0 and finite, got inf"),
-        (dict(positions="rotary", rotary_share=0.0), "rotary_share must lie in 0..1"),
+        (dict(positions="rotary", rotary_share=0.0), "rotary_share must be above 0 and finite, got 0.0"),
+        (dict(positions="rotary", rotary_share=math.inf), "rotary_share must be above 0 and finite, got inf"),
+        (dict(norm_eps="1e-5"), "norm_eps must be above 0 and finite, got '1e-5'"),
         (dict(positions="rotary", rotary_share=1.5), "rotary_share must lie in 0..1.*got 1.5"),
         (dict(positions="rotary", rotary_share=0.4), "even number.*got 0.4 of d_head 8, which is 3"),
         (dict(positions="rotary", rotary_share=0.1), "at least 2, got 0.1 of d_head 8, which is 0"),
@@ -437,6 +439,7 @@ def test_bad_configuration(changes, message, unchecked):
     [
         (torch.zeros(5, dtype=torch.long), r"shape \[batch, pos\].*got \[5\]"),
         (torch.zeros(0, 5, dtype=torch.long), "not be empty"),
+        ([[1, 2]], r"a tensor of shape \[batch, pos\].* got list"),
         (torch.zeros(1, 5), "integers, got torch.float32"),
         (torch.zeros(1, 5, dtype=torch.bool), "integers, got torch.bool"),
         (torch.zeros(1, 5, dtype=torch.int16), "int64 or int32 integers, got torch.int16"),
@@ -451,8 +454,19 @@ def test_bad_tokens(tokens, message, unchecked):
         make()(tokens)
 
 
-def test_bad_names_and_heads(generator):
+def test_bad_names_and_heads(generator, unchecked):
     with pytest.raises(ValueError, match=r"no activation named \['patern'\]"):
         keep(make(), some_tokens(generator), ["patern"])
     with pytest.raises(ValueError, match="head 2.0 does not exist: layers 0..1, heads 0..2"):
         check_head(make().config, 2, 0)
+    with pytest.raises(ValueError, match="layer must be a whole number, got 1.0"):
+        check_head(make().config, 1.0, 0)
+    with pytest.raises(ValueError, match="head must be a whole number, got '0'"):
+        check_head(make().config, 1, "0")
+
+
+def test_one_name_may_stand_without_a_list(generator):
+    model, tokens = make(), some_tokens(generator)
+    expected = keep(model, tokens, ["pattern"])
+    kept = keep(model, tokens, "pattern")
+    assert kept.keys() == expected.keys() and all(torch.equal(kept[key], expected[key]) for key in kept)

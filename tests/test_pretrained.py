@@ -155,6 +155,12 @@ def write_safetensors(folder, tensors):
 WAYS = {"bin": write_bin, "sharded bin": write_sharded_bin, "safetensors": write_safetensors}
 
 
+def assert_same_logits(ours, theirs, generator):
+    tokens = tokens_for(theirs, generator)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(tokens), theirs(tokens).logits, atol=1e-5, rtol=0)
+
+
 @needs_transformers
 @pytest.mark.parametrize("case", ["gpt2", "gpt2, untied", "neox"])
 @pytest.mark.parametrize("change", [dict, strip, published, lambda tensors: published(strip(tensors))])
@@ -162,9 +168,7 @@ WAYS = {"bin": write_bin, "sharded bin": write_sharded_bin, "safetensors": write
 def test_every_way_of_storing_the_same_model(way, change, case, saved, generator):
     theirs, folder = saved(case)
     WAYS[way](folder, change(theirs.state_dict()))
-    tokens = tokens_for(theirs, generator)
-    with torch.no_grad():
-        torch.testing.assert_close(load_pretrained(folder)(tokens), theirs(tokens).logits, atol=1e-5, rtol=0)
+    assert_same_logits(load_pretrained(folder), theirs, generator)
 
 
 @needs_transformers
@@ -172,9 +176,7 @@ def test_every_way_of_storing_the_same_model(way, change, case, saved, generator
 def test_shards_of_transformers(case, saved, generator):
     theirs, folder = saved(case, max_shard_size="10KB")
     assert len(list(folder.glob("model-*.safetensors"))) > 1
-    tokens = tokens_for(theirs, generator)
-    with torch.no_grad():
-        torch.testing.assert_close(load_pretrained(folder)(tokens), theirs(tokens).logits, atol=1e-5, rtol=0)
+    assert_same_logits(load_pretrained(folder), theirs, generator)
 
 
 @needs_transformers
@@ -184,9 +186,7 @@ def test_old_configurations_do_not_say_whether_embeddings_are_tied(case, saved, 
     values = json.loads((folder / "config.json").read_text())
     del values["tie_word_embeddings"]
     (folder / "config.json").write_text(json.dumps(values))
-    tokens = tokens_for(theirs, generator)
-    with torch.no_grad():
-        torch.testing.assert_close(load_pretrained(folder)(tokens), theirs(tokens).logits, atol=1e-5, rtol=0)
+    assert_same_logits(load_pretrained(folder), theirs, generator)
 
 
 @needs_transformers

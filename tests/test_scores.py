@@ -32,26 +32,15 @@ def random_case(shape):
     return pattern, torch.randint(0, 4, (batch, pos), generator=generator)
 
 
-@settings(max_examples=40, deadline=None)
-@given(SHAPES)
-def test_previous_token_score_equals_a_loop(shape):
-    pattern, _ = random_case(shape)
+@settings(max_examples=80, deadline=None)
+@given(SHAPES, st.sampled_from([(previous_token_score, lambda q: q - 1), (first_token_score, lambda q: 0)]))
+def test_previous_and_first_token_score_equal_a_loop(shape, measure):
+    (score, key), (pattern, _) = measure, random_case(shape)
     layers, batch, heads, pos, _ = pattern.shape
     for layer in range(layers):
         for h in range(heads):
-            values = [pattern[layer, b, h, q, q - 1].item() for b in range(batch) for q in range(1, pos)]
-            assert previous_token_score(pattern)[layer, h].item() == pytest.approx(sum(values) / len(values), abs=1e-6)
-
-
-@settings(max_examples=40, deadline=None)
-@given(SHAPES)
-def test_first_token_score_equals_a_loop(shape):
-    pattern, _ = random_case(shape)
-    layers, batch, heads, pos, _ = pattern.shape
-    for layer in range(layers):
-        for h in range(heads):
-            values = [pattern[layer, b, h, q, 0].item() for b in range(batch) for q in range(1, pos)]
-            assert first_token_score(pattern)[layer, h].item() == pytest.approx(sum(values) / len(values), abs=1e-6)
+            values = [pattern[layer, b, h, q, key(q)].item() for b in range(batch) for q in range(1, pos)]
+            assert score(pattern)[layer, h].item() == pytest.approx(sum(values) / len(values), abs=1e-6)
 
 
 @settings(max_examples=40, deadline=None)
@@ -388,8 +377,14 @@ def test_per_token_loss_equals_a_loop_and_ignores_the_last_logits(generator):
         (lambda: prefix_matching_score(torch.rand(1, 1, 3, 3), torch.tensor([[1, 2, 3]])), "nothing to match"),
         (lambda: prefix_matching_score(torch.rand(1, 1, 3, 3), torch.tensor([[1, 1, 1]]), "max"), "'sum' or 'mean'"),
         (lambda: per_token_loss(torch.rand(1, 7, 4), torch.zeros(1, 5, dtype=torch.long)), "do not fit tokens"),
-        (lambda: per_token_loss(torch.rand(1, 1, 4), torch.zeros(1, 1, dtype=torch.long)), "at least 2 positions"),
-        (lambda: per_token_loss(torch.rand(0, 5, 4), torch.zeros(0, 5, dtype=torch.long)), "at least 2 positions"),
+        (
+            lambda: per_token_loss(torch.rand(1, 1, 4), torch.zeros(1, 1, dtype=torch.long)),
+            "and 2 positions",
+        ),
+        (
+            lambda: per_token_loss(torch.rand(0, 5, 4), torch.zeros(0, 5, dtype=torch.long)),
+            "and 2 positions",
+        ),
         (lambda: per_token_loss(torch.rand(1, 3, 4), torch.tensor([[1, 4, 0]])), r"0\.\.3, got values from 0 to 4"),
         (lambda: per_token_loss(torch.rand(1, 3, 4), torch.tensor([[1, -100, 0]])), "got values from -100 to 1"),
         (lambda: per_token_loss(torch.rand(1, 3, 4), torch.ones(1, 3)), "int64 or int32 integers, got torch.float32"),
@@ -402,6 +397,7 @@ def test_per_token_loss_equals_a_loop_and_ignores_the_last_logits(generator):
         (lambda: duplicate_token_score(torch.rand(1, 1, 3, 3), torch.tensor([[1, 2, 3]])), "nothing to match"),
         (lambda: copying_score(*copying_case((1, 1, 1, 4, 0)), "r"), r"scale must be one of .*'chance'.*got 'r'"),
         (lambda: copying(tokens=torch.full((1, 4), 6)), r"0\.\.5, got values from 6 to 6"),
+        (lambda: copying(tokens=torch.ones(1, 4)), "tokens must be int64 or int32 integers, got torch.float32"),
         (lambda: copying(tokens=torch.full((1, 4), 2)), "one token only"),
         (lambda: copying(tokens=torch.zeros(2, 4, dtype=torch.long)), r"tokens \[2, 4\] do not fit pattern"),
         (lambda: copying(outputs=torch.rand(1, 1, 1, 4, 3)), r"outputs \[1, 1, 1, 4, 3\] do not fit"),
@@ -409,6 +405,7 @@ def test_per_token_loss_equals_a_loop_and_ignores_the_last_logits(generator):
         (lambda: eigenvalue_copying_score(*weights(W_V=torch.rand(3, 4, 2))), r"want.*got.*W_V \[3, 4, 2\]"),
         (lambda: eigenvalue_copying_score(*weights(W_U=torch.rand(7, 5))), r"W_U \[7, 5\]"),
         (lambda: eigenvalue_copying_score(*weights(W_O=torch.full((3, 2, 5), torch.inf))), "finite"),
+        (lambda: eigenvalue_copying_score(*weights(W_O=torch.ones(3, 2, 5, dtype=torch.long))), "floating-point"),
     ],
 )
 def test_bad_input(call, message, unchecked):

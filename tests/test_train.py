@@ -1,3 +1,4 @@
+import math
 import os
 import signal
 import subprocess
@@ -316,13 +317,25 @@ def test_checked_files_are_whole_or_absent(tmp_path):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        (dict(steps=0), "steps must be at least 1"),
-        (dict(lr=0.0), "lr > 0"),
-        (dict(mlp_lr_factor=0.0), "mlp_lr_factor > 0"),
-        (dict(measure_every=0), "measure_every"),
+        (dict(steps=0), "steps must be at least 1, got 0"),
+        (dict(steps=2.5), "steps must be a whole number, got 2.5"),
+        (dict(lr=0.0), "lr must be above 0 and finite, got 0.0"),
+        (dict(lr=math.inf), "lr must be above 0 and finite, got inf"),
+        (dict(lr=math.nan), "lr must be above 0 and finite, got nan"),
+        (dict(lr="3e-3"), "lr must be above 0 and finite, got '3e-3'"),
+        (dict(mlp_lr_factor=0.0), "mlp_lr_factor must be above 0"),
+        (dict(max_grad_norm=-1), "max_grad_norm must be above 0 and finite, got -1"),
+        (dict(measure_every=0), "measure_every must be at least 1, got 0"),
+        (dict(measure_every=7.5), "measure_every must be a whole number, got 7.5"),
+        (dict(checkpoint_every=0), "checkpoint_every must be at least 1, got 0"),
+        (dict(warmup_steps=-1), "warmup_steps must be at least 0, got -1"),
+        (dict(weight_decay=-0.1), "weight_decay must be 0 or more and finite, got -0.1"),
+        (dict(weight_decay=math.nan), "weight_decay must be 0 or more and finite, got nan"),
+        (dict(betas=(0.9, 1.0)), r"betas must be two numbers from 0 to below 1, got \(0.9, 1.0\)"),
+        (dict(betas=(0.9,)), "betas must be two numbers"),
     ],
 )
-def test_bad_configuration(changes, message):
+def test_bad_configuration(changes, message, unchecked):
     with pytest.raises(ValueError, match=message):
         TrainConfig(**changes)
 

@@ -90,9 +90,13 @@ def test_share_decides_how_far_the_window_reaches():
         ([1, 3, 2], [0, 0, 0], {"smooth": 1}, "rise"),
         ([1, 2, 3], [0, float("nan"), 0], {"smooth": 1}, "NaN"),
         ([1, 2, 3], [0, 0, 0], {"smooth": 1, "share": 0.0}, "share must lie above 0.*got 0.0"),
+        ([1, 2, 3], [0, 0, 0], {"smooth": 0}, "smooth must be at least 1, got 0"),
+        ([1, 2, 3], [0, 0, 0], {"smooth": 1.5}, "smooth must be a whole number, got 1.5"),
+        ([1, 2, 3], [0, 0, 0], {"smooth": 1, "min_drop": float("nan")}, "min_drop must be 0 or more, got nan"),
+        ([1, 2, 3], [0, 0, 0], {"smooth": 1, "min_drop": -0.1}, "min_drop must be 0 or more, got -0.1"),
     ],
 )
-def test_bad_input_of_the_window(tokens, icl, options, message):
+def test_bad_input_of_the_window(tokens, icl, options, message, unchecked):
     with pytest.raises(ValueError, match=message):
         phase_change_window(tokens, icl, **options)
 
@@ -222,9 +226,10 @@ POSITIONS = torch.tensor([0, 1])
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: token_positions(0, 5, torch.Generator()), "at least 1, got 0 and 5"),
+        (lambda: token_positions(0, 5, torch.Generator()), "examples must be at least 1, got 0"),
         (lambda: fixed_token_losses(torch.rand(2, 3), torch.tensor([0, 3])), r"0\.\.2, got values from 0 to 3"),
         (lambda: fixed_token_losses(torch.rand(2, 3), torch.tensor([-1, 2])), "got values from -1"),
+        (lambda: fixed_token_losses(torch.rand(2, 3), POSITIONS.to(torch.uint8)), "positions must be int64 or int32"),
         (lambda: fixed_token_losses(torch.rand(4, 3, 3), POSITIONS), r"\[4, 3, 3\] and positions \[2\]"),
         (lambda: fixed_token_losses(torch.rand(0, 3), torch.zeros(0, dtype=torch.long)), r"got \[0, 3\]"),
         (lambda: fixed_token_losses(NAN, POSITIONS), "NaN"),
@@ -234,7 +239,7 @@ POSITIONS = torch.tensor([0, 1])
         (lambda: pca_trajectories({"a": torch.rand(1, 4)}), r"more snapshots.*got \[1, 4\]"),
         (lambda: pca_trajectories({"a": torch.rand(2, 4)}), "2 components need more snapshots"),
         (lambda: pca_trajectories({"a": torch.rand(9, 4)}, components=5), "5 components"),
-        (lambda: pca_trajectories({"a": torch.rand(9, 4)}, components=0), "0 components"),
+        (lambda: pca_trajectories({"a": torch.rand(9, 4)}, components=0), "components must be at least 1, got 0"),
         (lambda: pca_trajectories({"a": torch.full((9, 4), 3.1)}), "equal"),
         (lambda: pca_trajectories({"a": torch.full((9, 4), torch.nan)}), "NaN"),
         (lambda: training_speed([5], [1.0]), "at least 2 records"),
@@ -242,7 +247,7 @@ POSITIONS = torch.tensor([0, 1])
         (lambda: training_speed([0, 6], [1.0, 2.0]), "leave out the record before training"),
         (lambda: training_speed([6, 5], [1.0, 2.0]), "rise"),
         (lambda: training_speed([5, 6], [1.0, float("nan")]), "NaN"),
-        (lambda: training_speed([5, 6], [1.0, 0.5], bins=1), "2 bins"),
+        (lambda: training_speed([5, 6], [1.0, 0.5], bins=1), "bins must be at least 2"),
         (lambda: speed_order({}, [1]), "at least one model"),
         (
             lambda: speed_order({"a": ([1, 10, 100], [3, 2, 1])}, [1e6]),

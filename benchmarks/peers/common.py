@@ -176,7 +176,7 @@ def write_matrix(weight: Tensor) -> Tensor:
 
 
 def without_head(output: nn.Module, d_head: int, head: int) -> torch.utils.hooks.RemovableHandle:
-    """Set one head to zero in what the output projection of a layer reads, until the hook is removed."""
+    """Set one head to zero in what the output projection of a layer reads, inside a `with` block."""
 
     def zero(module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
         z = inputs[0].clone()  # b p (h e)

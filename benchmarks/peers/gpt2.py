@@ -49,10 +49,8 @@ class GPT2(common.Subject):
         return common.prefix_matching(torch.stack(patterns), tokens)
 
     def losses_without(self, tokens: Tensor, layer: int, head: int) -> Tensor:
-        hook = common.without_head(self.model.transformer.h[layer].attn.c_proj, self.size.d_head, head)
-        losses = common.token_losses(self.logits(tokens[:, :-1]), tokens)
-        hook.remove()
-        return losses
+        with common.without_head(self.model.transformer.h[layer].attn.c_proj, self.size.d_head, head):
+            return common.token_losses(self.logits(tokens[:, :-1]), tokens)
 
 
 def state(size: Size) -> dict[str, Tensor]:

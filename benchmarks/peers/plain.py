@@ -86,10 +86,8 @@ class Plain(common.Subject):
         return common.prefix_matching(torch.stack(patterns), tokens)
 
     def losses_without(self, tokens: Tensor, layer: int, head: int) -> Tensor:
-        hook = common.without_head(self.model.blocks[layer].attention.output, self.size.d_head, head)
-        losses = common.token_losses(self.model(tokens[:, :-1]), tokens)
-        hook.remove()
-        return losses
+        with common.without_head(self.model.blocks[layer].attention.output, self.size.d_head, head):
+            return common.token_losses(self.logits(tokens[:, :-1]), tokens)
 
 
 def state(size: Size) -> dict[str, Tensor]:

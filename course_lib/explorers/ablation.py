@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import altair as alt
+import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
 from course_lib.alternatives import with_alternatives
 from course_lib.chart_data import Table
-from course_lib.explorers.linked import CHOSEN, CLICK, HALF, PLOT, chosen, frame, menu, option, slider, targets
-from course_lib.plots import COLORS, TILE_HEIGHT, TILE_PAPER, token_rows, token_texts
+from course_lib.explorers.linked import CHOSEN, CLICK, HALF, PLOT, chosen, frame, menu, option, targets
+from course_lib.plots import COLORS, TILE_HEIGHT, TILE_PAPER, TOKENS_A_LINE, slider, token_rows, token_texts
 
-TOKENS = 10  # tiles a line
 WHOLE, WITHOUT = COLORS[0], COLORS[1]
 
 
@@ -36,7 +37,8 @@ def ablation_explorer(
         title: what to see.
 
     Raises:
-        ValueError: shapes that do not fit, other kinds or heads in `changes` than in `ablated`, no column of numbers.
+        ValueError: shapes that do not fit, losses that are not finite; other kinds or heads in `changes` than in
+            `ablated`, a pair of them missing or doubled, no column of finite numbers.
     """
     names = _check(changes, losses, ablated, tokens)
     measures = [name for name in changes.columns if name not in ("head", "kind")]
@@ -73,15 +75,20 @@ def _check(changes: pd.DataFrame, losses: Tensor, ablated: Mapping[str, Tensor],
     shapes = {kind: tuple(values.shape) for kind, values in ablated.items()}
     if len(set(shapes.values())) != 1 or {shape[2:] for shape in shapes.values()} != {(len(losses),)}:
         raise ValueError(f"ablated must hold [layer, head, {len(losses)}] for every kind, got {shapes}")
+    if not all(values.isfinite().all() for values in (losses, *ablated.values())):
+        raise ValueError("losses and ablated must be finite, got NaN or infinity")
     if len(tokens) != len(losses) or len(tokens) < 2:
         raise ValueError(f"need at least 2 tokens and a loss for each, got {len(tokens)} and {len(losses)}")
     n_layers, n_heads, _ = next(iter(shapes.values()))
     names = [f"{layer}.{head}" for layer in range(n_layers) for head in range(n_heads)]
     if not {"head", "kind"} < set(changes.columns):
         raise ValueError(f"changes must have head, kind and a column of numbers, got {list(changes.columns)}")
-    if set(changes["head"]) != set(names) or set(changes["kind"]) != set(ablated):
-        found = f"{sorted(set(changes['head']))} and {sorted(set(changes['kind']))}"
-        raise ValueError(f"changes must have the heads {names} and the kinds {list(ablated)}, got {found}")
+    found = sorted(zip(changes["head"], changes["kind"], strict=True))
+    if found != sorted(product(names, ablated)):
+        raise ValueError(f"changes must have the heads {names} with the kinds {list(ablated)}, each once, got {found}")
+    for name in changes.columns.drop(["head", "kind"]):
+        if not (pd.api.types.is_numeric_dtype(changes[name]) and np.isfinite(changes[name]).all()):
+            raise ValueError(f"changes must have finite numbers beside head and kind, got others in {name!r}")
     return names
 
 
@@ -93,7 +100,7 @@ def _token_rows(
         row
         | {"position": i, "whole": round(float(losses[i]), 3)}
         | {"by": {kind: [round(value, 2) for value in film[i]] for kind, film in films.items()}}
-        for i, row in enumerate(token_rows(tokens, TOKENS))
+        for i, row in enumerate(token_rows(tokens, TOKENS_A_LINE))
     ]
 
 
@@ -140,7 +147,7 @@ def _tiles(data: alt.Chart, rows: list[dict], token: alt.Parameter) -> alt.Layer
     )
     height = TILE_HEIGHT * (rows[-1]["row"] + 1)
     over = targets(base, "tiles").add_params(token)
-    return alt.layer(tiles, token_texts(base, TOKENS), frame(base, token), over, width=PLOT, height=height)
+    return alt.layer(tiles, token_texts(base, TOKENS_A_LINE), frame(base, token), over, width=PLOT, height=height)
 
 
 def _told() -> list[alt.Tooltip]:

@@ -6,15 +6,13 @@ Every choice has a control below the chart, which the keyboard reaches; pointing
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 
 import altair as alt
 
-from course_lib.plots import COLORS, LEGEND, WIDTH
+from course_lib.plots import COLORS, LEGEND, STEP, WIDTH
 
 Choice = int | float | str
 Binding = alt.BindRange | alt.BindRadioSelect
-STEP = "training step"
 PLOT, HALF = WIDTH - LEGEND, 130  # width and height of a panel
 CHOSEN = COLORS[4]
 POINT, CLICK = ("pointerover", "click"), ("click",)
@@ -39,18 +37,6 @@ def chosen(
         on=", ".join(f"@{mark}_marks:{event}" for mark in marks for event in events),
         clear=False,
     )
-
-
-def slider(values: Sequence[int], name: str) -> alt.BindRange:
-    """A slider over evenly spaced integers.
-
-    Raises:
-        ValueError: fewer than 2 values, or values that are not evenly spaced and rising.
-    """
-    gaps = {late - early for early, late in pairwise(values)}
-    if len(gaps) != 1 or min(gaps) <= 0:
-        raise ValueError(f"{name} must be at least 2 evenly spaced rising numbers, got {list(values)}")
-    return alt.binding_range(min=values[0], max=values[-1], step=gaps.pop(), name=f"{name} ")
 
 
 def menu(options: Sequence[Choice], name: str) -> alt.BindRadioSelect:

@@ -8,21 +8,9 @@ import torch
 
 from course_lib.alternatives import with_alternatives
 from course_lib.chart_data import Table, spread
-from course_lib.explorers.linked import (
-    CHOSEN,
-    HALF,
-    PLOT,
-    STEP,
-    chosen,
-    frame,
-    menu,
-    slider,
-    step_axis,
-    subtitle,
-    targets,
-)
+from course_lib.explorers.linked import CHOSEN, HALF, PLOT, chosen, frame, menu, step_axis, subtitle, targets
 from course_lib.icl import log_bins
-from course_lib.plots import COLORS
+from course_lib.plots import COLORS, STEP, slider
 
 INDEX = "token index (start of each bin)"
 NATS = "loss (nats)"
@@ -43,8 +31,8 @@ def loss_explorer(losses: pd.DataFrame, title: str, bins: int = 24) -> alt.VConc
     Raises:
         ValueError: an empty table, fewer than 2 indices or bins, steps that are not evenly spaced.
     """
-    if losses.empty or losses.shape[1] < 2 or bins < 2:
-        raise ValueError(f"need a table of at least 2 token indices, and 2 bins, got {list(losses.shape)} and {bins}")
+    if losses.empty or losses.shape[1] < 2:
+        raise ValueError(f"losses must be a table of at least 2 token indices, got {list(losses.shape)}")
     firsts, lasts, binned = _binned(losses, bins)  # step, bin
     steps = [int(step) for step in losses.index]
     at = chosen(

@@ -9,8 +9,8 @@ import torch
 
 from course_lib.alternatives import with_alternatives
 from course_lib.chart_data import Table, spread
-from course_lib.explorers.linked import HALF, PLOT, STEP, bare, chosen, moments, option, slider, step_axis
-from course_lib.plots import COLORS, TILE_INK, TILE_PAPER
+from course_lib.explorers.linked import HALF, PLOT, bare, chosen, moments, option, step_axis
+from course_lib.plots import COLORS, STEP, TILE_INK, TILE_PAPER, slider
 
 TILE = 26  # height of a tile
 LEVELS = 100  # a score is kept in hundredths
@@ -138,10 +138,10 @@ def _losses(losses: list[dict], steps: list[int], moment: alt.Parameter) -> alt.
     return alt.layer(line, rule, columns.add_params(moment), width=PLOT, height=HALF)
 
 
-def _strongest(runs: Mapping[str, Sequence[Mapping]], score: str, number: int = 3) -> list[tuple[int, int]]:
-    """Layer and head of the highest scores at the end of the first model."""
+def _strongest(runs: Mapping[str, Sequence[Mapping]], score: str) -> list[tuple[int, int]]:
+    """Layer and head of the three highest scores at the end of the first model."""
     last = torch.as_tensor(next(iter(runs.values()))[-1][score])
-    order = last.flatten().argsort(descending=True)[:number].tolist()
+    order = last.flatten().argsort(descending=True)[:3].tolist()
     return [divmod(place, last.shape[1]) for place in order]
 
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from course_lib.alternatives import with_alternatives
 from course_lib.chart_data import Table, spread
-from course_lib.explorers.linked import HALF, PLOT, STEP, chosen, moments, slider, step_axis
-from course_lib.plots import COLORS
+from course_lib.explorers.linked import HALF, PLOT, chosen, moments, step_axis
+from course_lib.plots import COLORS, STEP, slider
 
 
 def trajectory_explorer(
