@@ -155,6 +155,7 @@ _ENVIRONMENT = {  # all that a worker sees of it
     "PATH": os.defpath,
     "LANG": "C.UTF-8",
     "HOME": "/nonexistent",
+    "USER": "learner",  # the same in every run, and some libraries fail where nobody has a name
     "PYTHONHASHSEED": "0",
     "PYTHONDONTWRITEBYTECODE": "1",
     "OMP_NUM_THREADS": "1",
