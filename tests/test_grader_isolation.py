@@ -130,7 +130,7 @@ def test_a_worker_has_nothing_that_it_does_not_need(running):
             "OMP_NUM_THREADS",
             "MKL_NUM_THREADS",
         ]
-        + ["COURSE_STATIC", "GLIBC_TUNABLES", "PYTHONMALLOC", "TORCHDYNAMO_DISABLE"]
+        + ["COURSE_STATIC", "GLIBC_TUNABLES", "PYTHONMALLOC", "TORCHDYNAMO_DISABLE", "TORCHINDUCTOR_CACHE_DIR"]
         + (["TMPDIR"] if "namespaces" in running.layers else [])
     )
     count = "y = sum(1 for fd in range(4096) if not ctypes.CDLL(None).fcntl(fd, 1) == -1)"
@@ -215,6 +215,10 @@ def test_pools_of_threads_and_their_locks_work_where_a_worker_has_files_of_its_o
     pool = "from multiprocessing.pool import ThreadPool\n    with ThreadPool(2) as pool: y = pool.map(abs, [-1, 2])"
     assert attempt(running, pool) == [1, 2]
     assert attempt(running, "y = os.listdir('/dev/shm')") == []
+
+
+def test_a_compiled_function_stays_as_it_is(running):
+    assert attempt(running, "import torch; y = torch.compile(lambda: 3)()") == 3
 
 
 def test_a_worker_has_the_same_name_in_every_run(running):

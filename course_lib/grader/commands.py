@@ -246,7 +246,10 @@ def _export(options: argparse.Namespace) -> Told:
         return _gradescope(options, out)
     if options.results is None:
         raise ValueError(f"--to {options.to} needs RESULTS, the folder that `course grade` wrote")
-    rows = _rows(Path(options.results))
+    folder = Path(options.results)
+    if out.suffix == ".jsonl" and out.resolve().parent == folder.resolve():
+        raise ValueError(f"--out must not be one of the files from which RESULTS are made; got {out}")
+    rows = _rows(folder)
     if options.to in ("csv", "junit"):
         write = results.write_csv if options.to == "csv" else results.write_junit
         write(lambda: rows, out)
