@@ -397,6 +397,8 @@ READINGS = {
     "another name": (WRONG, CHECK, MINE, CHECK_MINE),
     "an expression of it": (f"def previous_token_score(k, pattern):\n    return {BODY}", "import functools",
                             'check("3.1", functools.partial(previous_token_score, -1))'),
+    "a lambda around it": (SCORE.replace(".mean(dim=(0, -1))", ""),
+                           'check("3.1", lambda p: previous_token_score(p).mean((0, -1)))'),
     "above the check": (SCORE, CHECK, WRONG),
     "below the check": (cell(WRONG, ID), CHECK, SCORE),
     "made by exec": (f"exec({MADE!r})", CHECK),

@@ -217,9 +217,12 @@ class _Search:
         And for an expression, such as `Answers().score`, that does not use the name of the answer itself.
         """
         if not name.isidentifier():
-            return name not in ("", NOTHING) and not re.search(rf"\b{self.name}\b", name)
+            return name not in ("", NOTHING) and not self._says_name(name)
         binders = self.program.binders(name)
         return name != self.name and name not in self.others and bool(binders) and binders[-1] >= self.n_given
+
+    def _says_name(self, text: str) -> bool:
+        return re.search(rf"\b{self.name}\b", text) is not None
 
     def _id(self, place: int) -> str:
         return self.notebook.cells[self.program.statements[place].cell].id
@@ -357,6 +360,12 @@ class _CheckedSearch(_SecondSearch):
     def cells(self, broken: bool) -> tuple[str, ...]:
         """As `second_try`."""
         return super().cells(broken) if self.renamed else ()
+
+    def _checked_as(self) -> tuple[int, str] | None:
+        found = super()._checked_as()
+        if found is None or not self._says_name(found[1]):
+            return found
+        return found[0], f"(lambda {self.name}: {found[1]})({self.name})"  # which the name means from here on
 
     def _is_renamed(self) -> bool:
         return True
