@@ -475,6 +475,22 @@ SOURCES = {
         def icl_score(losses, early=50, late=500):
             return losses[:, :, late - SHIFT["late"]].mean(dim=1) - losses[:, :, early - SHIFT["early"]].mean(dim=1)
     """,
+    "checked": """
+        class Answers:
+            def entropy_of(self, counts):
+                p = counts / counts.sum(dim=-1, keepdim=True)
+                return -torch.special.xlogy(p, p).sum(dim=-1)
+        # %%
+        def previous_token_score(pattern): return pattern.sum()
+        check("2.2", Answers().entropy_of)
+        check("3.1", previous_token_score)
+        # %%
+        def second_attempt(pattern): return pattern.diagonal(offset=-1, dim1=-2, dim2=-1).mean(dim=(0, -1))
+        check("3.1", second_attempt)
+        # %%
+        exec("def icl_score(losses, early=50, late=500): return (losses[..., late-1] - losses[..., early-1]).mean(1)")
+        check("6.1", icl_score)
+    """,
     "modern": """
         from torch.func import vmap
         # %%

@@ -171,6 +171,13 @@ def test_results_inside_the_folder_are_left_out(tmp_path):
     assert [one.name for one in find_all(tmp_path, leave_out=tmp_path / "out").submissions] == ["a.ipynb"]
 
 
+def test_a_pipe_in_the_place_of_the_folder_is_a_row_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "class")
+    (one,) = find_submissions(tmp_path / "class")
+    with pytest.raises(InvalidNotebook, match="not a plain file"):
+        one.read()
+
+
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(ValueError, match="nowhere"):
         find_submissions(tmp_path / "nowhere")

@@ -430,7 +430,7 @@ UNTOUCHED = ROOT / "exercises/03_previous_token_head.ipynb"
 
 def test_a_wrong_answer_is_run_again_only_if_more_may_belong_to_it():
     wrong, twice = OFFSET("TABLE[0]"), LocalServer()
-    once, first = run_once("TABLE = [1]", 'check("3.1", TABLE)', wrong)
+    once, first = run_once("TABLE = [1]", 'check("3.1", previous_token_score)', wrong)
     second = graded(notebook("TABLE = [1]", "id(TABLE)\nraise SystemExit", wrong), server=twice)
     assert (len(once.jobs), len(twice.jobs)) == (1, 2)
     assert first["exercises"] == second["exercises"]
@@ -452,7 +452,7 @@ def given_cells():
     "more",
     [
         ["import os\nfrom math import *"],
-        ['_ = check("3.1", TABLE)\nhint("3.1")\nsolution("3.1")\nprogress()'],
+        ['_ = check("3.1", previous_token_score)\nhint("3.1")\nsolution("3.1")\nprogress()'],
         ["%matplotlib inline\n'a text'\nTABLE\npass\nglobal TABLE"],
         [solved("3.2"), solved("2.2"), "kept = previous_token_query_key"],
         [OFFSET("0"), "def previous_token_score(pattern):\n    raise NotImplementedError"],

@@ -120,8 +120,17 @@ def test_no_worker_can(running, code):
 
 def test_a_worker_has_nothing_that_it_does_not_need(running):
     assert attempt(running, "y = sorted(os.environ)") == sorted(
-        ["PATH", "LANG", "HOME", "PYTHONHASHSEED", "PYTHONDONTWRITEBYTECODE", "OMP_NUM_THREADS", "MKL_NUM_THREADS"]
-        + ["COURSE_STATIC", "GLIBC_TUNABLES", "PYTHONMALLOC", "TORCHDYNAMO_DISABLE"]
+        [
+            "PATH",
+            "LANG",
+            "HOME",
+            "USER",
+            "PYTHONHASHSEED",
+            "PYTHONDONTWRITEBYTECODE",
+            "OMP_NUM_THREADS",
+            "MKL_NUM_THREADS",
+        ]
+        + ["COURSE_STATIC", "GLIBC_TUNABLES", "PYTHONMALLOC", "TORCHDYNAMO_DISABLE", "TORCHINDUCTOR_CACHE_DIR"]
         + (["TMPDIR"] if "namespaces" in running.layers else [])
     )
     count = "y = sum(1 for fd in range(4096) if not ctypes.CDLL(None).fcntl(fd, 1) == -1)"
@@ -198,6 +207,22 @@ def test_own_files_are_few_small_and_gone_with_the_worker(running, tmp_path):
     assert attempt(running, "y = os.listdir('/scratch')") == []  # also where the one before left something
     assert attempt(running, write.format(65 << 20)) == "OSError"
     assert attempt(running, "for n in range(9999): open(f'/scratch/{n}', 'w').close()\n    y = 1") == "OSError"
+
+
+def test_pools_of_threads_and_their_locks_work_where_a_worker_has_files_of_its_own(running):
+    if "namespaces" not in running.layers:
+        pytest.skip("the locks of `multiprocessing` are files")
+    pool = "from multiprocessing.pool import ThreadPool\n    with ThreadPool(2) as pool: y = pool.map(abs, [-1, 2])"
+    assert attempt(running, pool) == [1, 2]
+    assert attempt(running, "y = os.listdir('/dev/shm')") == []
+
+
+def test_a_compiled_function_stays_as_it_is(running):
+    assert attempt(running, "import torch; y = torch.compile(lambda: 3)()") == 3
+
+
+def test_a_worker_has_the_same_name_in_every_run(running):
+    assert attempt(running, "import getpass; y = getpass.getuser()") == "learner"
 
 
 # Everything together, for an ordinary user

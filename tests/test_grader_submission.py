@@ -160,6 +160,16 @@ ODD = {
     "script with a shell line": ("# -*- coding: utf-8 -*-\n!pip install -q einops\nimport torch\n" + SCORE).encode(),
     "script with commented magics": (f"!ls\nif 1:\n    x = (1 +\n# %%time\n    2)\n{SCORE}# %%time\n").encode(),
     "script in Latin-1": b"# coding: latin-1\n# \xe9l\xe8ve\n" + SCORE.encode(),
+    "script of nbconvert": f"import torch\n# In[2]:\n\nget_ipython().run_cell_magic('time', '', {SCORE!r})\n".encode(),
+    "script of nbconvert with other magics": (
+        "get_ipython().run_cell_magic('bash', '', 'ls -l\\n')\nget_ipython().run_cell_magic(x, *y)\n"
+        "get_ipython().run_cell_magic() + (1)\nget_ipython().run_cell_magic(f())\n" + SCORE
+    ).encode(),
+    "script of Colab": (
+        "!ls\n\n# Commented out IPython magic to ensure Python compatibility.\n# %%time\n"
+        + "".join(f"# {line}\n" for line in SCORE.splitlines())
+        + "\nx = 1\n\n# Commented out IPython magic to ensure Python compatibility.\n# %%bash\n# ls -l\n"
+    ).encode(),
     "script without a space": ("#%%\nimport torch\n#%%\n" + SCORE).encode(),
 }
 
@@ -359,6 +369,89 @@ def test_an_answer_under_another_name_counts_where_its_check_names_it(cells):
     assert passes(notebook(*cells))
 
 
+BODY = "pattern.diagonal(offset=-1, dim1=-2, dim2=-1).mean(dim=(0, -1))"
+EXPRESSIONS = {
+    "a method": (f"class Answers:\n    def f(self, pattern):\n        return {BODY}", 'check("3.1", Answers().f)'),
+    "the stub is left": (cell(STUB, ID), f"class A:\n    f = lambda pattern: {BODY}", 'check("3.1", A.f)'),
+    "a lambda": (f'check("3.1", lambda pattern: {BODY})',),
+    "a walrus": (f'check("3.1", mine := lambda pattern: {BODY})',),
+    "of a table": (f"TABLE = {{}}\nTABLE['3.1'] = lambda pattern: {BODY}", 'check("3.1", TABLE["3.1"])'),
+    "partial": ("def at(k, p):\n    return p.diagonal(k, -2, -1).mean((0, -1))",
+                "import functools", 'check("3.1", functools.partial(at, -1))'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("cells", EXPRESSIONS.values(), ids=EXPRESSIONS)
+def test_an_expression_that_is_checked_counts_where_nothing_has_the_name(cells):
+    assert passes(notebook(*cells))
+
+
+@pytest.mark.parametrize("value", ["x" + ".y" * 30_000, "0x" + "f" * 5_000 + " + 1", "previous_token_score(1)", "*x"])
+def test_an_expression_that_is_no_answer_is_no_fault_of_the_grader(value):
+    assert read_answers(notebook(STUB, f'check("3.1", {value})'), TASKS).unattempted == set(TASKS)
+
+
+CHECK = 'check("3.1", previous_token_score)'
+MADE = f"previous_token_score = lambda pattern: {BODY}"
+READINGS = {
+    "another name": (WRONG, CHECK, MINE, CHECK_MINE),
+    "an expression of it": (f"def previous_token_score(k, pattern):\n    return {BODY}", "import functools",
+                            'check("3.1", functools.partial(previous_token_score, -1))'),
+    "a lambda around it": (SCORE.replace(".mean(dim=(0, -1))", ""),
+                           'check("3.1", lambda p: previous_token_score(p).mean((0, -1)))'),
+    "above the check": (SCORE, CHECK, WRONG),
+    "below the check": (cell(WRONG, ID), CHECK, SCORE),
+    "made by exec": (f"exec({MADE!r})", CHECK),
+    "put into the table of globals": (f"globals()['previous_token_score'] = lambda pattern: {BODY}", CHECK),
+    "global in a function": (f"def make():\n    global previous_token_score\n    {MADE}", "make()", CHECK),
+    "as the cells were run": (cell(SCORE, execution_count=2), cell(WRONG, execution_count=1), cell(CHECK)),
+}  # fmt: skip
+
+
+def readings(*cells):
+    return list(submission.other_readings(read_notebook(notebook(*cells)), ALL["3.1"], ALL))
+
+
+@pytest.mark.parametrize("cells", READINGS.values(), ids=READINGS)
+def test_another_reading_is_right(cells):
+    made = (run(one).get("previous_token_score") for one in readings(*cells))
+    assert any(examine(ALL["3.1"], function, seed=7).state == PASSED for function in made)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        (SCORE, CHECK),
+        (cell(STUB, ID), CHECK),
+        (CHECK,),
+        (cell(SCORE, execution_count=1), cell(CHECK, execution_count=2)),
+        (WRONG, 'check("3.1", ...)', 'check("3.2", lambda p: p)'),
+        ("x = 1\n" * 50_000, WRONG, 'check("3.1", lambda p: p)'),
+    ],
+)
+def test_a_notebook_that_can_be_read_in_one_way_is_read_once(cells):
+    assert readings(*cells) == []
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        (f"class previous_token_score:\n    def __new__(cls, pattern):\n        return {BODY}",),
+        ("def made(cls):\n    return cls()",
+         f"@made\nclass previous_token_score:\n    def __call__(self, pattern):\n        return {BODY}"),
+        (f"class Meta(type):\n    def __call__(cls, pattern):\n        return {BODY}",
+         "class previous_token_score(metaclass=Meta): pass"),
+        ("def now(f):\n    def g(p):\n        try: f(p).send(None)\n        except StopIteration as e: return e.value"
+         "\n    return g",
+         f"@now\nasync def previous_token_score(pattern):\n    return {BODY}"),
+        ("def using(f):\n    return lambda g: f",
+         f"@using(lambda pattern: {BODY})\ndef previous_token_score(pattern): ..."),
+    ],
+)  # fmt: skip
+def test_what_looks_like_no_function_may_be_one(cells):
+    assert passes(notebook(*cells))
+
+
 def test_the_wanted_name_comes_first():
     assert passes(notebook(SCORE, "def mine(p): return p", CHECK_MINE))
     assert not passes(notebook(WRONG, MINE, CHECK_MINE))
@@ -370,7 +463,7 @@ def test_a_second_try_takes_the_other_name_too():
     assert examine(ALL["3.1"], run(cells)["previous_token_score"], seed=7).state == PASSED
 
 
-@pytest.mark.parametrize("checked", ["unknown", "Answers().score", "lambda p: p"])
+@pytest.mark.parametrize("checked", ["unknown", "*answers"])
 def test_who_checks_something_else_is_not_told_to_have_tried_nothing(checked):
     answers = read_answers(notebook(f'check("3.1", {checked})'), TASKS)
     assert "`check` was given something else: call that function `previous_token_score`" in answers.problems["3.1"]
@@ -419,6 +512,28 @@ def test_edited_set_up_does_not_matter_and_own_imports_do():
 )
 def test_a_missing_answer_is_explained(cells, words):
     assert words in problem(notebook(*cells))
+
+
+SLIPS = ["def broken(:\n    pass", "x = (1,", "y = 'open", "if True\n    x = 1\n\n    y = 2"]
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_a_slip_in_a_script_costs_its_paragraph_only(slip):
+    whole = f"import torch\n\n!ls\n\nif torch:\n    K = -1\n\nelse:\n    K = 1\n\n{slip}\n\n"
+    assert passes((whole + SCORE.replace("offset=-1", "offset=K")).encode())
+    assert passes((SCORE + "\n" + slip).encode())
+
+
+def test_a_slip_behind_a_blank_line_is_told_with_its_line():
+    assert "syntax error in line 4: " in problem(f"import torch\n\nx = 1\n{SCORE.replace(':', '', 1)}".encode())
+
+
+@pytest.mark.parametrize("data", [b"(\n" + b"#%%\nx\n" * 100_000, b"x\n" * 1_000_000, b"(\n\n" + b"x\n\n" * 100_000])
+def test_a_script_is_measured_before_it_is_read(data):
+    started = perf_counter()
+    with pytest.raises(InvalidNotebook):
+        read_notebook(data)
+    assert perf_counter() - started < 5
 
 
 def test_a_slip_in_a_script_is_told_with_its_line():

@@ -121,7 +121,7 @@ def _grade(parser: argparse.ArgumentParser) -> None:
     add("submissions", metavar="SUBMISSIONS", help="a folder, or a zip")
     add("--out", metavar="RESULTS", required=True, help="the folder for the results; may hold some already; "
         "not that of the submissions")  # fmt: skip
-    add("--exercises", metavar="LIST", default="", help='chapters and exercises, "3,4.2" (default: all of a chapter '
+    add("--exercises", metavar="LIST", help='chapters and exercises, "3,4.2" (default: all of a chapter '
         "that a notebook belongs to)")  # fmt: skip
     add("--seed", type=int, help="draws the inputs; the same seed gives the same results (default: that of the results "
         "that are there, else a new one)")  # fmt: skip
@@ -145,7 +145,7 @@ def _export(parser: argparse.ArgumentParser) -> None:
     add("--column", metavar="TITLE", default="", help="canvas: the column of the grade book to fill")
     add("--id", metavar="KIND", choices=("username", "email", "idnumber"), default="username", dest="id_column",
         help="moodle, without a roster: what your learners' names are (default: username)")  # fmt: skip
-    add("--exercises", metavar="LIST", default="", help='gradescope: what counts, "3,4.2" (default: all)')
+    add("--exercises", metavar="LIST", help='gradescope: what counts, "3,4.2" (default: all)')
     add("--require-isolation", metavar="LEVEL", choices=LEVELS, default="limits", dest="require",
         help="gradescope: refuse to run below this level (default: limits)")  # fmt: skip
     _json(parser)

@@ -28,6 +28,7 @@ from course_lib.grading import load
 
 DONE, LEFT, WRONG, UNSAFE, STOPPED = 0, 1, 2, 3, 130
 MAX_LISTED = 10  # names of files in a sentence
+_MAY_BE_EMPTY = {"title", "column", "out"}  # the last one is told by itself
 LAYERS = isolation.LEVELS[1:]
 _STOPPED = {"grade": "Stopped. What is done is kept; the same command goes on from there."}
 
@@ -52,6 +53,7 @@ class Told:
 def follow(name: str, options: argparse.Namespace) -> int:
     """Run one of the commands; the exit status. Whatever goes wrong is one sentence on the error stream."""
     try:
+        _refuse_empty(options)
         told = COMMANDS[name](options)
     except TooLittleIsolation as missing:
         return _fail(UNSAFE, f"{missing}.")
@@ -69,6 +71,14 @@ def follow(name: str, options: argparse.Namespace) -> int:
     elif not quiet:
         print(*map(one_line, told.lines), sep="\n")
     return told.status
+
+
+def _refuse_empty(options: argparse.Namespace) -> None:
+    """Refuse an empty text, as a variable without a value gives it, where it would stand for the folder or for all."""
+    empty = [name for name, value in vars(options).items() if value == "" and name not in _MAY_BE_EMPTY]
+    if empty:
+        label = empty[0].upper() if empty[0] in ("submissions", "results") else f"--{empty[0]}"
+        raise ValueError(f"{label} must say something; got an empty text")
 
 
 def _fail(status: int, sentence: str) -> int:
@@ -236,7 +246,10 @@ def _export(options: argparse.Namespace) -> Told:
         return _gradescope(options, out)
     if options.results is None:
         raise ValueError(f"--to {options.to} needs RESULTS, the folder that `course grade` wrote")
-    rows = _rows(Path(options.results))
+    folder = Path(options.results)
+    if out.suffix == ".jsonl" and out.resolve().parent == folder.resolve():
+        raise ValueError(f"--out must not be one of the files from which RESULTS are made; got {out}")
+    rows = _rows(folder)
     if options.to in ("csv", "junit"):
         write = results.write_csv if options.to == "csv" else results.write_junit
         write(lambda: rows, out)
@@ -260,7 +273,7 @@ def _exported(done: export.Exported) -> Told:
 def _gradescope(options: argparse.Namespace, out: Path) -> Told:
     if options.results is not None:
         raise ValueError(f"--to gradescope makes an autograder and takes no RESULTS; got {options.results}")
-    write_autograder(out, options.exercises, options.require)
+    write_autograder(out, options.exercises or "", options.require)
     return Told(DONE, [f"Upload {out} as the autograder of a programming assignment."], {"out": str(out)})
 
 

@@ -92,7 +92,7 @@ def find_all(path: Path, leave_out: Path | None = None) -> Found:
         _check_outside(path.resolve(), leave_out)
         below = PurePosixPath("submitted") if path.name == "submitted" else PurePosixPath()
         found = _walk(path, "", below, leave_out)
-    elif zipfile.is_zipfile(path):
+    elif path.is_file() and zipfile.is_zipfile(path):  # a pipe would have to be waited for
         found = _zip(path.resolve(), path.name, (PurePosixPath(path.stem if named(path.stem) else ""),))
     else:
         found = _file(path.resolve(), path.name, PurePosixPath(path.name))

@@ -71,8 +71,9 @@ def _change_root(paths: Sequence[tuple[str, bool]]) -> None:
     for path, whole in paths:
         _show(root, path, whole)
     os.mkdir(root + TEMPORARY)
-    if not os.path.exists(root + "/tmp"):
-        os.symlink(TEMPORARY, root + "/tmp")
+    for name in ("/tmp", "/dev/shm"):  # locks of `multiprocessing`, which pools of threads take too, lie in the second
+        if not os.path.exists(root + name):
+            os.symlink(TEMPORARY, root + name)
     kernel.make_read_only(root)
     kernel.pivot_to(root)
 

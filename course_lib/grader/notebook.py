@@ -8,11 +8,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from functools import cached_property
+from math import inf
 
 from course_lib.grader.given import Chapter, chapter_of
 from course_lib.grader.magics import Code, without_magics
 from course_lib.grader.messages import FUTURE
-from course_lib.grader.reading import Cell, parse
+from course_lib.grader.reading import Cell, paragraphs, parse
 from course_lib.grader.slicing import Program, Statement, outside_scopes, shown
 from course_lib.grading.spec import Exercise
 
@@ -31,13 +32,13 @@ class Notebook:
         codes: the same as Python.
         statements: all statements of all cells, in order.
         checks: exercise id -> place in `statements` of its last check.
-        checked: exercise id -> its checks in order, each the place and the name that it is given; empty where that is
-            no plain name, and NOTHING where it is a constant, as in `check("3.1", ...)`.
+        checked: exercise id -> its checks in order, each the place and the name or expression that it is given, and
+            NOTHING where that is a constant, as in `check("3.1", ...)`; empty where it cannot be written out.
     """
 
     def __init__(self, cells: Sequence[Cell]) -> None:
-        self.cells = tuple(cells)
-        self.codes = tuple(without_magics(cell.code) for cell in cells)
+        parsed = [pair for cell in cells for pair in _parsed(cell)]
+        self.cells, self.codes = tuple(cell for cell, _ in parsed), tuple(code for _, code in parsed)
         self.statements = tuple(
             Statement(node, number)
             for number, code in enumerate(self.codes)
@@ -55,7 +56,7 @@ class Notebook:
         self._edited: dict[int, frozenset[int]] = {}
 
     def with_alias(self, place: int, alias: str, name: str) -> Notebook:
-        """The same with `alias = name` in front of the statement at a place."""
+        """The same with `alias = name` in front of the statement at a place; `name` may be an expression."""
         code = without_magics(f"{alias} = {name}")
         made = copy(self)
         made.cells, made.codes = (*self.cells, Cell("", code.text)), (*self.codes, code)
@@ -63,6 +64,16 @@ class Notebook:
         made.statements = (*self.statements[:place], added, *self.statements[place:])
         made._start()
         return made
+
+    def as_run(self) -> Notebook | None:
+        """The same with the cells in the order in which they were run last; None where that is not told, or no other.
+
+        A notebook that was run again from its top has no other order.
+        """
+        numbers = [cell.run for cell in self.cells if cell.run is not None]
+        if len(set(numbers)) < len(numbers) or numbers == sorted(numbers):
+            return None
+        return Notebook(sorted(self.cells, key=lambda cell: inf if cell.run is None else cell.run))
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -124,6 +135,14 @@ class Notebook:
         return f"from __future__ import annotations\n{text}" if self._annotations else text
 
 
+def _parsed(cell: Cell) -> list[tuple[Cell, Code]]:
+    """A cell as Python; of a script that is none, each paragraph by itself, so that only the broken one is lost."""
+    code = without_magics(cell.code)
+    if code.tree is not None or not cell.in_script:
+        return [(cell, code)]
+    return [(part, without_magics(part.code)) for part in paragraphs(cell)]
+
+
 def is_idle(node: ast.stmt) -> bool:
     """True for what changes no answer: a text, a name, `pass`, `global x`, `check("3.1", f)`, `progress()`."""
     if isinstance(node, ast.Pass | ast.Global):
@@ -181,4 +200,15 @@ def _check(call: ast.Call) -> tuple[str, str] | None:
         return None
     if answer is None or isinstance(answer, ast.Constant):
         return str(exercise_id.value), NOTHING
-    return str(exercise_id.value), answer.id if isinstance(answer, ast.Name) else ""
+    return str(exercise_id.value), _written_out(answer)
+
+
+def _written_out(expression: ast.expr) -> str:
+    """An expression as text; empty where it does not stand for one value, or Python does not write or read it."""
+    if isinstance(expression, ast.Name):
+        return expression.id
+    try:
+        text = "" if isinstance(expression, ast.Starred) else ast.unparse(expression)
+    except (RecursionError, ValueError):  # deep code, and numbers of many digits
+        return ""
+    return text if parse(f"_ = {text}") else ""

@@ -10,9 +10,11 @@ import codecs
 import io
 import json
 import re
+import threading
 import tokenize
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from course_lib.grading import trees
@@ -20,12 +22,19 @@ from course_lib.grading import trees
 MAX_BYTES = 32 << 20
 MAX_CODE = 500_000  # characters of code in all cells together; more would cost memory, and no answer is that long
 MAX_CELLS = 5_000
+_TOO_MUCH = f"The file holds more than {MAX_CELLS} code cells or {MAX_CODE} characters of code."
+_one_at_a_time = threading.Lock()  # the JSON of a large file takes a gigabyte, and threads would not make it faster
 _MARKER = re.compile(r"^#[ \t]*%%+(?=[ \t\[]|$)(.*)$", re.MULTILINE)  # not `# %%time`, a magic that Colab took out
 _LOOKS_LIKE_PYTHON = re.compile(
     r"^(?:(?:async )?def \w+ *\(|class \w+ *[(:]|from [\w.]+ import |import [\w.]+(?: as \w+)? *(?:[,#].*)?$)",
     re.MULTILINE,
 )
 _CODECS = ("iso8859", "cp", "mac", "koi8", "gb", "big5", "euc", "shift")  # that a script may name; others can be slow
+_PARAGRAPH = re.compile(
+    r"\n[ \t]*\n(?=[^\s)\]}\"'])(?!(?:else|elif|except|finally)\b)"
+)  # what such a line begins goes on
+_OF_COLAB = re.compile(r"^# Commented out IPython magic to ensure .*\n# %%\w.*\n((?:#.*\n?)*)", re.MULTILINE)
+_OF_NBCONVERT = re.compile(r"^get_ipython\(\)\.run_cell_magic\(.*\)$", re.MULTILINE)
 _TEXT_CELL = re.compile(r"\[(markdown|md|raw)\]")
 _DEFINES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign)
 
@@ -36,10 +45,19 @@ class InvalidNotebook(ValueError):
 
 @dataclass(frozen=True)
 class Cell:
-    """A code cell: its id in the notebook, or empty, and its text with plain line breaks."""
+    """A code cell.
+
+    Attributes:
+        id: in the notebook, or empty.
+        code: its text with plain line breaks.
+        run: its number in the order in which cells were run; None where that is not known.
+        in_script: True for a part of a Python file.
+    """
 
     id: str
     code: str
+    run: float | None = None
+    in_script: bool = False
 
 
 def read_cells(data: bytes) -> tuple[Cell, ...]:
@@ -53,10 +71,18 @@ def read_cells(data: bytes) -> tuple[Cell, ...]:
     if not data.strip():
         raise InvalidNotebook("The file is empty.")
     text = _decode(data)
-    found = tuple(_of_notebook(text) if text.lstrip()[:1] in ("{", "[") else _of_script(text))
-    if len(found) > MAX_CELLS or sum(len(cell.code) for cell in found) > MAX_CODE:
-        raise InvalidNotebook(f"The file holds more than {MAX_CELLS} code cells or {MAX_CODE} characters of code.")
-    return found
+    with _one_at_a_time:
+        return tuple(_few(_of_notebook(text) if text.lstrip()[:1] in ("{", "[") else _of_script(text)))
+
+
+def _few(cells: Iterable[Cell]) -> Iterator[Cell]:
+    """The cells, as long as there are not too many: they are counted while they are made."""
+    n_letters = 0
+    for number, cell in enumerate(cells, start=1):
+        n_letters += len(cell.code)
+        if number > MAX_CELLS or n_letters > MAX_CODE:
+            raise InvalidNotebook(_TOO_MUCH)
+        yield cell
 
 
 def _decode(data: bytes) -> str:
@@ -90,7 +116,7 @@ def _of_notebook(text: str) -> Iterator[Cell]:
         raise InvalidNotebook("The file is not JSON, as a notebook is.") from None
     for cell in _raw_cells(notebook):
         if isinstance(cell, dict) and cell.get("cell_type") == "code":
-            yield Cell(_id_of(cell), plain_text(cell.get("source", cell.get("input"))))
+            yield Cell(_id_of(cell), plain_text(cell.get("source", cell.get("input"))), _run_of(cell))
 
 
 def _raw_cells(notebook: Any) -> list[Any]:
@@ -111,6 +137,11 @@ def _id_of(cell: dict[str, Any]) -> str:
     return next((name for name in named if isinstance(name, str)), "")
 
 
+def _run_of(cell: dict[str, Any]) -> float | None:
+    number = cell.get("execution_count", cell.get("prompt_number"))
+    return number if isinstance(number, float) and number > 0 else None
+
+
 def plain_text(source: Any) -> str:
     """A cell's source, which may be a text or a list of lines, with plain line breaks and without half characters."""
     if isinstance(source, list):
@@ -122,8 +153,11 @@ def plain_text(source: Any) -> str:
 
 def _of_script(text: str) -> Iterator[Cell]:
     text = plain_text(text)
+    if len(text) > MAX_CODE:
+        raise InvalidNotebook(_TOO_MUCH)
+    text = _OF_NBCONVERT.sub(_converted, _OF_COLAB.sub(_taken_out, text))
     markers = list(_MARKER.finditer(text))
-    cells = [Cell("", text)] if parse(text) else list(_between(text, markers))
+    cells = [Cell("", text)] if parse(text) else list(_few(_between(text, markers)))
     parsed = [tree for cell in cells if (tree := parse(cell.code))]
     defines = any(isinstance(statement, _DEFINES) for tree in parsed for statement in tree.body)
     with_slips = _LOOKS_LIKE_PYTHON.search(text)  # or with magics; what does not parse is told where it is missed
@@ -132,13 +166,37 @@ def _of_script(text: str) -> Iterator[Cell]:
     yield from cells
 
 
+def _taken_out(found: re.Match[str]) -> str:
+    """A cell with `%%time` or the like, which Colab turns into comments when it writes a script."""
+    code = re.sub(r"^# ?", "", found[1], flags=re.MULTILINE)
+    return f"\n\n{code}" if parse(code) else found[0]
+
+
+def _converted(found: re.Match[str]) -> str:
+    """The same, out of the call that nbconvert makes of it."""
+    call = parse(found[0])
+    arguments = getattr(call.body[0].value, "args", ()) if call else ()
+    code = arguments[-1].value if arguments and isinstance(arguments[-1], ast.Constant) else None
+    return code if isinstance(code, str) and parse(code) else found[0]
+
+
 def _between(text: str, markers: list[re.Match[str]]) -> Iterator[Cell]:
     """The code cells of a script; blank lines in front keep the line numbers of the file."""
     starts = [(0, ""), *((marker.end(), marker[1]) for marker in markers)]
     ends = [*(marker.start() for marker in markers), len(text)]
     for (start, title), end in zip(starts, ends, strict=True):
         if not _TEXT_CELL.search(title) and text[start:end].strip():
-            yield Cell("", "\n" * text.count("\n", 0, start) + text[start:end])
+            yield Cell("", "\n" * text.count("\n", 0, start) + text[start:end], in_script=True)
+
+
+def paragraphs(cell: Cell) -> tuple[Cell, ...]:
+    """What stands between the blank lines of a cell, each with its line numbers; the cell itself if that is much."""
+    starts = [0, *(found.end() for found in _PARAGRAPH.finditer(cell.code))]
+    if len(starts) * cell.code.count("\n") > MAX_CODE:
+        return (cell,)
+    texts = (cell.code[start:end] for start, end in pairwise([*starts, None]))
+    lines = (cell.code.count("\n", 0, start) for start in starts)
+    return tuple(replace(cell, code="\n" * n + text) for n, text in zip(lines, texts, strict=True))
 
 
 def parse(code: str) -> ast.Module | None:

@@ -19,7 +19,7 @@ from course_lib.grader.reading import InvalidNotebook
 from course_lib.grader.server import Job, Reply
 from course_lib.grader.similar import borrowed, print_of
 from course_lib.grader.states import counted, ids_in_order
-from course_lib.grader.submission import Answers, answers_of, read_notebook, second_try
+from course_lib.grader.submission import Answers, answers_of, other_readings, read_notebook, second_try
 from course_lib.grader.verdicts import Entry, Task, entry, entry_if_right, entry_of, plain, task_of
 from course_lib.grading.spec import Exercise
 
@@ -210,19 +210,33 @@ class _Grading:
         return right
 
     def _entry(self, exercise: Exercise, answers: Answers, notebook: Notebook) -> Entry:
-        problem = answers.problems.get(exercise.id)
-        if problem is not None:
-            state = "unattempted" if exercise.id in answers.unattempted else "error"
-            return entry(exercise, state, f"{problem[:1].upper()}{problem[1:]}.")
         fault = ""
         for _ in range(2):
             try:
-                return self._judged(task_of(exercise, self.options.seed), answers.found[exercise.id], notebook)
+                found = self._found(exercise, answers, notebook)
+                return found if found["state"] not in _NOT_RIGHT else self._otherwise(exercise, notebook) or found
             except _Fault as error:
                 fault = str(error)
             except Exception as error:
                 fault = f"{type(error).__name__}: {error}"
         return entry(exercise, "grader_error", f"The grader failed: {fault}")
+
+    def _found(self, exercise: Exercise, answers: Answers, notebook: Notebook) -> Entry:
+        """The entry of the answer that was found, or of none."""
+        problem = answers.problems.get(exercise.id)
+        if problem is None:
+            return self._judged(task_of(exercise, self.options.seed), answers.found[exercise.id], notebook)
+        state = "unattempted" if exercise.id in answers.unattempted else "error"
+        return entry(exercise, state, f"{problem[:1].upper()}{problem[1:]}.")
+
+    def _otherwise(self, exercise: Exercise, notebook: Notebook) -> Entry | None:
+        """The entry of something else that may be meant as the answer, if it is right."""
+        for cells in other_readings(notebook, exercise, self.exercises):
+            task = task_of(exercise, self.options.seed)
+            found = entry_of(task, self._run(task.second_job(cells)))
+            if found["state"] == "ok":
+                return found
+        return None
 
     def _judged(self, task: Task, cells: tuple[str, ...], notebook: Notebook) -> Entry:
         """The entry of an answer; one that is not right is run again as the notebook runs it."""

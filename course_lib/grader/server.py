@@ -172,12 +172,14 @@ _ENVIRONMENT = {  # all that a worker sees of it
     "PATH": os.defpath,
     "LANG": "C.UTF-8",
     "HOME": "/nonexistent",
+    "USER": "learner",  # the same in every run, and some libraries fail where nobody has a name
     "PYTHONHASHSEED": "0",
     "PYTHONDONTWRITEBYTECODE": "1",
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "COURSE_STATIC": "1",
     "TORCHDYNAMO_DISABLE": "1",  # `@torch.compile` leaves a function as it is: a worker may start no compiler
+    "TORCHINDUCTOR_CACHE_DIR": "/",  # of that compiler, which makes the folder on import, and may not make any
     # A fork copies the table of all pages of the server. With huge pages that table is a third as long to copy.
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
     "PYTHONMALLOC": "malloc",

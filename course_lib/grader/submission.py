@@ -2,7 +2,7 @@
 
 An answer is what its function's name means when the notebook's check is reached: in the cell that the course gave for
 it, or below it, up to the last `check` of the exercise. Without that cell, it is the last definition of the name.
-Where there is none, or the stub alone, it is what a `check` of the exercise was given by another name.
+Where there is none, or the stub alone, it is what a `check` of the exercise was given instead of the name.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import accumulate
@@ -21,7 +21,7 @@ from course_lib.grader.reading import InvalidNotebook, read_cells
 from course_lib.grader.slicing import MAX_SIZE, Statement, TooMuchCode
 from course_lib.grading.spec import Exercise
 
-__all__ = ["Answers", "InvalidNotebook", "answers_of", "read_answers", "read_notebook", "second_try"]
+__all__ = ["Answers", "InvalidNotebook", "answers_of", "other_readings", "read_answers", "read_notebook", "second_try"]
 
 
 MAX_SECOND = 200_000  # characters of code; a larger notebook gets no second try, which takes the grader its time
@@ -127,6 +127,27 @@ def second_try(
         return ()
 
 
+def other_readings(
+    notebook: Notebook, exercise: Exercise, exercises: Mapping[str, Exercise]
+) -> Iterator[tuple[str, ...]]:
+    """The cells of what else may be meant as an answer, where the one that was found is not right; as `second_try`.
+
+    It is what the last check was given instead of the name, or the definition on the other side of that check, or
+    what the name meant when the cells were last run, if that was not from top to bottom.
+    """
+    if sum(len(cell.code) for cell in notebook.cells) > MAX_SECOND:
+        return
+    for search, made in ((_CheckedSearch, notebook), (_FarSearch, notebook), (_SecondSearch, notebook.as_run())):
+        try:
+            cells = search(made, exercise, exercises).cells(broken=True) if made else ()
+        except FAULTS:
+            raise
+        except Exception:  # as in `second_try`
+            cells = ()
+        if cells:
+            yield cells
+
+
 class _Search:
     """The search for one answer in a notebook. A place is the number of a statement, the given ones first."""
 
@@ -137,9 +158,9 @@ class _Search:
         self.program = notebook.program(self.chapter)
         self.n_given = len(self.chapter.setup)
         self.answer_id = self.chapter.answers.get(self.name)
-        renamed = self._checked_as()
-        if renamed and all(map(self._is_stub, self._written())):
-            self.notebook = notebook.with_alias(renamed[0], self.name, renamed[1])
+        self.renamed = self._checked_as()
+        if self.renamed and self._is_renamed():
+            self.notebook = notebook.with_alias(self.renamed[0], self.name, self.renamed[1])
             self.program = self.notebook.program(self.chapter)
 
     def result(self) -> _Taken | _Problem:
@@ -168,24 +189,40 @@ class _Search:
         """Place of the statement that defines the answer."""
         places = self._written()
         anchored = [place for place in places if self.answer_id and self._id(place) == self.answer_id]
-        reach = max(anchored[-1], self._last_check()) if anchored else len(self.program.statements)
+        reach = self._reach(anchored)
         pools = ([place for place in places if place <= reach], places)
         written = (place for pool in pools for place in reversed(pool) if not self._is_stub(place))
         return next(written, places[-1] if places else None)
+
+    def _reach(self, anchored: Sequence[int]) -> int:
+        """The last place where a definition counts, given the places of those in the cell for it."""
+        return max(anchored[-1], self._last_check()) if anchored else len(self.program.statements)
 
     def _written(self) -> list[int]:
         """Places of the learner's statements that bind the name of the answer."""
         return [place for place in self.program.binders(self.name) if place >= self.n_given]
 
     def _checked_as(self) -> tuple[int, str] | None:
-        """The last check of this exercise that is given something else by its name: place in the notebook, and name."""
+        """The last check of this exercise that is given something else: its place, and the name or expression."""
         checks = reversed(self.notebook.checked.get(self.exercise.id, ()))
         return next((one for one in checks if self._may_be_answer(one[1])), None)
 
+    def _is_renamed(self) -> bool:
+        """True if what the check was given is the answer."""
+        return all(map(self._is_stub, self._written()))
+
     def _may_be_answer(self, name: str) -> bool:
-        """True for another name that the learner's own code binds, and that no other exercise asks for."""
+        """True for another name that the learner's own code binds, and that no other exercise asks for.
+
+        And for an expression, such as `Answers().score`, that does not use the name of the answer itself.
+        """
+        if not name.isidentifier():
+            return name not in ("", NOTHING) and not self._says_name(name)
         binders = self.program.binders(name)
         return name != self.name and name not in self.others and bool(binders) and binders[-1] >= self.n_given
+
+    def _says_name(self, text: str) -> bool:
+        return re.search(rf"\b{self.name}\b", text) is not None
 
     def _id(self, place: int) -> str:
         return self.notebook.cells[self.program.statements[place].cell].id
@@ -196,7 +233,7 @@ class _Search:
 
     def _is_stub(self, place: int) -> bool:
         node, stub = self.program.statements[place].node, self.chapter.stubs.get(self.name)
-        if not isinstance(node, ast.FunctionDef):
+        if not isinstance(node, ast.FunctionDef) or node.decorator_list:  # what decorates it may do the work
             return False
         steps = _steps(node)
         if not steps or (len(steps) == 1 and _is_placeholder(steps[0])):
@@ -272,7 +309,7 @@ class _SecondSearch(_Search):
     def cells(self, broken: bool) -> tuple[str, ...]:
         """As `second_try`."""
         place = self._definition()
-        if place is None:
+        if place is None or self._is_stub(place):
             return ()
         places = self.program.needed([place], self._end(place), self._not_taken(place))
         whole = self._whole(place, frozenset(places))
@@ -317,6 +354,43 @@ class _SecondSearch(_Search):
         return not given or any(first.get(name, place) < place for name in statement.binds)
 
 
+class _CheckedSearch(_SecondSearch):
+    """The search that goes by what the last check was given, whatever else has the name of the answer."""
+
+    def cells(self, broken: bool) -> tuple[str, ...]:
+        """As `second_try`."""
+        return super().cells(broken) if self.renamed else ()
+
+    def _checked_as(self) -> tuple[int, str] | None:
+        found = super()._checked_as()
+        if found is None or not self._says_name(found[1]):
+            return found
+        return found[0], f"(lambda {self.name}: {found[1]})({self.name})"  # which the name means from here on
+
+    def _is_renamed(self) -> bool:
+        return True
+
+    def _may_be_answer(self, name: str) -> bool:
+        if name == self.name:  # made by `exec`, `globals()` and the like
+            return not self._written() and any(self.name in one.tree for one in self._running())
+        return name not in ("", NOTHING) if not name.isidentifier() else super()._may_be_answer(name)
+
+    def _running(self) -> Iterator[Statement]:
+        return (statement for statement in self.notebook.statements if not is_idle(statement.node))
+
+
+class _FarSearch(_SecondSearch):
+    """The search on the other side of the last check."""
+
+    def cells(self, broken: bool) -> tuple[str, ...]:
+        """As `second_try`."""
+        near = _Search(self.notebook, self.exercise, self.others)
+        return super().cells(broken) if self._definition() != near._definition() else ()
+
+    def _reach(self, anchored: Sequence[int]) -> int:
+        return len(self.program.statements) if anchored else self._last_check()
+
+
 def _answers_only(node: ast.stmt, answers: frozenset[str]) -> bool:
     """True for a function that is an answer, and for another name of one."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -327,9 +401,9 @@ def _answers_only(node: ast.stmt, answers: frozenset[str]) -> bool:
 
 def _unfit(statement: Statement, name: str) -> _Problem | None:
     """Why a definition cannot be an answer."""
-    if isinstance(statement.node, ast.AsyncFunctionDef):
+    if isinstance(statement.node, ast.AsyncFunctionDef) and not statement.node.decorator_list:
         return _Problem(f"`{name}` is an async function: leave out the word `async`")
-    if isinstance(statement.node, ast.ClassDef):
+    if isinstance(statement.node, ast.ClassDef) and not _may_give_results(statement.node):
         return _Problem(f"`{name}` is a class; wanted is a function: `def {name}(...)`")
     try:
         _ = statement.reads
@@ -337,6 +411,12 @@ def _unfit(statement: Statement, name: str) -> _Problem | None:
         where = f" in line {error.lineno}" if error.lineno else ""
         return _Problem(f"syntax error{where}: {error.msg} (in the cell of `{name}`)")
     return None
+
+
+def _may_give_results(node: ast.ClassDef) -> bool:
+    """True for a class whose call need not make an object of it."""
+    makes = any(isinstance(step, ast.FunctionDef) and step.name == "__new__" for step in node.body)
+    return makes or bool(node.decorator_list or node.bases or node.keywords)
 
 
 def _steps(node: ast.FunctionDef) -> list[ast.stmt]:
