@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -205,15 +206,16 @@ def _run_together(jobs: Sequence[Job], process: _Process) -> Iterator[Reply]:
     stream, status = process.start_worker(jobs)
     with stream, status:
         try:
-            line = Line(stream, jobs)
-            line.give(jobs[0])
-            for number, job in enumerate(jobs, start=1):
+            line, ahead = Line(stream, jobs), iter(jobs)
+            for job in islice(ahead, 2):  # it does the second while the reply to the first is judged, and so on
+                line.give(job)
+            for job in jobs:
                 conversation = Conversation(job, line)
                 conversation.hold()
                 if not conversation.ended_well:
                     return
-                if number < len(jobs):
-                    line.give(jobs[number])  # which it does while this reply is judged
+                for following in islice(ahead, 1):
+                    line.give(following)
                 yield conversation.reply()
         finally:
             _kill(status)

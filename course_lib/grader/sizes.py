@@ -17,14 +17,18 @@ _EXITS = (ast.Return, ast.Break, ast.Continue)
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _TRIES = (ast.Try, ast.TryStar)
 _WITHS = (ast.With, ast.AsyncWith)
+_COPIED = (*_TRIES, *_WITHS, ast.match_case)  # where some code is made more than once
 _CLOSING = 4  # nodes that make as much code as a call of `__exit__`
 _CAPTURES = (ast.MatchAs, ast.MatchStar, ast.MatchMapping)
 
 
 def size_of(tree: ast.AST) -> int:
     """Nodes of a tree, those counted again that Python copies: an upper bound, up to a ceiling."""
+    nodes = trees.nodes(tree)
+    if not any(isinstance(node, _COPIED) for node in nodes):
+        return min(len(nodes), _CEILING)
     sizes: dict[ast.AST, tuple[int, int]] = {}
-    for node in reversed(trees.nodes(tree)):  # children first
+    for node in reversed(nodes):  # children first
         sizes[node] = _size(node, sizes)
     return sizes[tree][0]
 
