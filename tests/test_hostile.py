@@ -16,6 +16,7 @@ from course_lib.__main__ import main
 from course_lib.grader.isolation import probe
 from tests.hostile import CORPUS, MODULES
 from tests.hostile.checks import active_pages, broken, growth, too_slow
+from tests.hostile.entry import COMPANION
 from tests.hostile.ground import ROOT, can_fence, grade_corpus
 
 EVERY = int(os.environ.get("HOSTILE_EVERY", "4"))
@@ -109,10 +110,12 @@ def test_an_ordinary_user_is_as_safe(open_folder):
 
 def test_a_check_that_should_complain_does(tmp_path):
     """The checks themselves, on a run that was spoilt afterwards."""
-    graded = grade_corpus(tmp_path / "in", tuple(entry for entry in CORPUS if entry.name.startswith("control_")))
+    controls = tuple(entry for entry in CORPUS if entry.name.startswith("control_"))
+    graded = grade_corpus(tmp_path / "in", controls, company=True)
     assert broken(graded) == {}
     graded.facts |= {"beyond": [100.0], "memory": [100.0] * 8 + [900.0] * 8}
     graded.rows[0]["score"] = 0
+    next(one for one in graded.rows[1]["exercises"] if one["id"] == COMPANION)["state"] = "wrong"
     graded.rows.pop()
     graded.scene.marks.joinpath("planted").touch()
     graded.scene.secret.write_text("changed")
@@ -120,5 +123,6 @@ def test_a_check_that_should_complain_does(tmp_path):
     graded.heard.append("a word")
     found = broken(graded)
     assert {"lost_rows", "right_answers_without_points", "planted_files", "told_secrets"} <= found.keys()
+    assert "neighbours_without_points" in found
     assert {"processes_left", "changes_of_the_grader", "calls_over_the_network"} <= found.keys()
     assert growth(graded) and too_slow(graded)

@@ -48,8 +48,8 @@ def forged_points(graded: Graded) -> Broken:
 
 
 def _points(row: dict) -> int:
-    """The points but for those of an answer that stands beside the attack."""
-    return sum(one["points"] or 0 for one in row["exercises"] if one["id"] != COMPANION)
+    """The score but for the points of an answer that stands beside the attack."""
+    return (row["score"] or 0) - sum(one["points"] or 0 for one in row["exercises"] if one["id"] == COMPANION)
 
 
 def right_answers_without_points(graded: Graded) -> Broken:
