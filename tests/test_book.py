@@ -106,6 +106,10 @@ def test_what_the_probe_looks_for_is_noticed(reader):
         assert words in found
 
 
+def test_no_cell_has_written_a_warning(pages):
+    assert [page for page in pages if '<div class="output stderr' in (HTML / page).read_text(encoding="utf-8")] == []
+
+
 @pytest.mark.parametrize("origin", ["http", "file"])
 def test_search_finds_a_word(reader, origin):
     eyes = reader(origin)
