@@ -18,28 +18,28 @@ from course_lib.model import Transformer, keep, patterns
 
 @runtime_checkable
 class AttentionModel(Protocol):
-    """What a model of any kind must offer for its losses and its attention to be scored.
+    """What a model of any kind must offer for its losses and its attention to be scored."""
 
-    `logits(tokens)` gives [batch, pos, d_vocab]; `patterns(tokens)` gives [layer, batch, head, query_pos, key_pos].
-    """
+    def logits(self, tokens: Tensor) -> Tensor:
+        """Logits [batch, pos, d_vocab] for tokens [batch, pos]."""
+        ...
 
-    def logits(self, tokens: Tensor) -> Tensor: ...
-
-    def patterns(self, tokens: Tensor) -> Tensor: ...
+    def patterns(self, tokens: Tensor) -> Tensor:
+        """Attention [layer, batch, head, query_pos, key_pos], after the softmax."""
+        ...
 
 
 @runtime_checkable
 class OpenModel(AttentionModel, Protocol):
-    """An `AttentionModel` whose values and weights can be had too, which the copying scores need.
+    """An `AttentionModel` whose values and weights can be had too, which the copying scores need."""
 
-    `outputs(tokens)` gives what each head writes when it attends to one position, `v @ W_O`,
-    [layer, batch, head, key_pos, d_model]. `ov_weights()` gives `W_E` [d_vocab, d_model], `W_V` and `W_O`
-    [layer, head, ...] and `W_U` [d_model, d_vocab].
-    """
+    def outputs(self, tokens: Tensor) -> Tensor:
+        """What each head writes when it attends to one position, `v @ W_O`: [layer, batch, head, key_pos, d_model]."""
+        ...
 
-    def outputs(self, tokens: Tensor) -> Tensor: ...
-
-    def ov_weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor]: ...
+    def ov_weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """`W_E` [d_vocab, d_model], `W_V` and `W_O` [layer, head, ...], `W_U` [d_model, d_vocab]."""
+        ...
 
 
 class CourseModel:

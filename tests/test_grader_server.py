@@ -368,9 +368,9 @@ def test_jobs_in_one_worker_are_answered_in_their_order(grader):
     pid = "import os\n" + body("return os.getpid(), {}")
     replies = together(grader, pid.format("n"), pid.format("-n"), "1 / 0", pid.format("x"))
     assert [reply.state for reply in replies] == ["ok", "ok", "error", "ok"]
-    values_ = [reply.outcomes[0][0].value for reply in replies if reply.outcomes]
-    assert len({pid for pid, _ in values_}) == 1 and [value for _, value in values_[:2]] == [2, -2]
-    assert torch.equal(values_[2][1], CASE["x"])
+    pids, given = zip(*(reply.outcomes[0][0].value for reply in replies if reply.outcomes), strict=True)
+    assert len(set(pids)) == 1 and given[:2] == (2, -2)
+    assert torch.equal(given[2], CASE["x"])
     assert "ZeroDivisionError" in replies[2].message
     assert [reply.state for reply in together(grader, body("return x"))] == ["ok"]
 
@@ -543,8 +543,8 @@ def test_a_stopped_fork_server_is_replaced(unprotected, monkeypatch):
 def test_a_worker_that_cannot_be_confined_is_our_own_fault():
     ours, theirs = socket.socketpair()
     with ours:
-        job_ = job(body("return x"))
-        talk = conversation.Conversation(job_, conversation.Line(ours, [job_]))
+        only = job(body("return x"))
+        talk = conversation.Conversation(only, conversation.Line(ours, [only]))
         send_frame(theirs, messages.broken("it never said that it was confined"))
         theirs.close()
         talk.hold()

@@ -178,10 +178,11 @@
 
   // What a reader has set and selected in a chart goes over to the one that is drawn in its place.
   const restored = async (before, next) => {
-    for (const { name, bind } of next.vgSpec.signals) {
+    const { signals = [], data = [] } = next.vgSpec;
+    for (const { name, bind } of signals) {
       if (bind) next.view.signal(name, before.view.signal(name));
     }
-    for (const { name } of next.vgSpec.data) {
+    for (const { name } of data) {
       if (name.endsWith("_store")) next.view.data(name, before.view.data(name)); // where Vega-Lite keeps selections
     }
     await next.view.runAsync();

@@ -103,9 +103,9 @@ def _add(
 
 
 def _follow(name: str, options: argparse.Namespace) -> int:
-    from course_lib.grader import isolation
-
     if name in ("grade", "probe"):
+        from course_lib.grader import isolation
+
         Thread(target=isolation.probe).start()  # what these need first, while torch is loaded
     from course_lib.grader.commands import follow  # loads torch, which takes seconds: a help text should not wait
 

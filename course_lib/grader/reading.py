@@ -30,9 +30,8 @@ _LOOKS_LIKE_PYTHON = re.compile(
     re.MULTILINE,
 )
 _CODECS = ("iso8859", "cp", "mac", "koi8", "gb", "big5", "euc", "shift")  # that a script may name; others can be slow
-_PARAGRAPH = re.compile(
-    r"\n[ \t]*\n(?=[^\s)\]}\"'])(?!(?:else|elif|except|finally)\b)"
-)  # what such a line begins goes on
+# A blank line, and behind it a line that begins something: no closing bracket or quote, and no further branch.
+_PARAGRAPH = re.compile(r"\n[ \t]*\n(?=[^\s)\]}\"'])(?!(?:else|elif|except|finally)\b)")
 _OF_COLAB = re.compile(r"^# Commented out IPython magic to ensure .*\n# %%\w.*\n((?:#.*\n?)*)", re.MULTILINE)
 _OF_NBCONVERT = re.compile(r"^get_ipython\(\)\.run_cell_magic\(.*\)$", re.MULTILINE)
 _TEXT_CELL = re.compile(r"\[(markdown|md|raw)\]")

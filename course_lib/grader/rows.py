@@ -195,7 +195,7 @@ class _Grading:
         return {one["id"]: one for one in entries if one["state"] not in ("grader_error", "invalid_notebook")}
 
     def _right_together(self, exercises: Iterable[Exercise], answers: Answers) -> dict[str, Entry]:
-        """The entries of answers that are right when one worker gives them all, which takes a third of the time.
+        """The entries of answers that are right when one worker gives them all.
 
         Each of the others gets a worker of its own, so nobody loses a point by what another answer did to the process.
         """

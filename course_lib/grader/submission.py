@@ -373,7 +373,9 @@ class _CheckedSearch(_SecondSearch):
     def _may_be_answer(self, name: str) -> bool:
         if name == self.name:  # made by `exec`, `globals()` and the like
             return not self._written() and any(self.name in one.tree for one in self._running())
-        return name not in ("", NOTHING) if not name.isidentifier() else super()._may_be_answer(name)
+        if name.isidentifier():
+            return super()._may_be_answer(name)
+        return name not in ("", NOTHING)
 
     def _running(self) -> Iterator[Statement]:
         return (statement for statement in self.notebook.statements if not is_idle(statement.node))
