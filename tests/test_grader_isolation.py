@@ -64,6 +64,35 @@ def test_a_layer_that_does_not_hold_is_found_out(layer, monkeypatch):
     assert problem.startswith("a canary could do this") or (layer == "uid" and os.geteuid() != 0)
 
 
+@pytest.mark.parametrize(
+    ("bad", "missing"),
+    {
+        "all hold": ([], []),
+        "one by itself": ([("landlock",)], ["landlock"]),
+        "two that hold, but not together": ([("limits", "namespaces")], ["namespaces"]),
+        "the last": ([("limits", "uid")], ["uid"]),
+        "none": ([("limits",), ("landlock",), ("namespaces",), ("uid",)], ["limits", "landlock", "namespaces", "uid"]),
+    }.values(),
+)
+def test_the_probe_names_the_layers_that_do_not_hold(bad, missing, monkeypatch):
+    """A layer is missing where it does not hold by itself, or not beside those before it."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(
+        canary, "_try", lambda layers: {"problem": "bad" if any(set(one) <= set(layers) for one in bad) else ""}
+    )
+    found = canary.try_all({})
+    assert [layer for layer in LEVELS[1:] if not found[layer]] == missing
+    assert found["reasons"] == dict.fromkeys(missing, "bad")
+
+
+def test_without_root_there_are_no_user_ids(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    tried: list[tuple[str, ...]] = []
+    monkeypatch.setattr(canary, "_try", lambda layers: tried.append(layers) or {"problem": ""})
+    assert "only root" in canary.try_all({})["reasons"]["uid"]
+    assert tried[-1] == ("limits", "landlock", "namespaces")
+
+
 def test_the_probe_leaves_no_file(tmp_path):
     code = "from course_lib.grader import isolation; print(isolation.probe()['limits'])"
     done = subprocess.run(

@@ -1,6 +1,7 @@
 """The assignment: exercises of the course, their answers, and what the checks of all graders compare with.
 
-A submission answers every exercise right, wrong or not at all; the same cells go to every grader.
+A submission answers every exercise right, wrong or not at all; the same cells go to every grader. Every second learner
+has other last digits than all others, as a sum in another order has, so that a grader cannot know most values by heart.
 """
 
 from __future__ import annotations
@@ -30,6 +31,18 @@ def _changed(value):
     if isinstance(value, tuple):
         return tuple(_changed(part) for part in value)
     return value + value.dtype.is_floating_point + 1 if isinstance(value, torch.Tensor) else value + 1
+"""
+OWN_DIGITS = """
+
+_exact_{name} = {name}
+
+def {name}(*inputs):
+    def rounded(value):
+        if isinstance(value, tuple):
+            return tuple(map(rounded, value))
+        floats = isinstance(value, float) or (isinstance(value, torch.Tensor) and value.dtype.is_floating_point)
+        return value * (1 + 1e-7 * (1 + {learner} % 100)) if floats else value
+    return rounded(_exact_{name}(*inputs))
 """
 
 
@@ -85,16 +98,19 @@ class Assignment:
 
     def handed_in(self, number: int) -> list[str]:
         """The answer cells of a learner; the number decides which are right, and no two learners hand in the same."""
+        cells = []
+        for answer, kind in zip(self.answers, self._kinds(number), strict=True):
+            digits = OWN_DIGITS.format(name=answer.name, learner=number) if number % 2 and kind != "missing" else ""
+            cells.append(f"# learner {number}\n{getattr(answer, kind)}{digits}")
+        return cells
+
+    def _kinds(self, number: int) -> list[str]:
         chance = random.Random(SEED * 1_000_003 + number)
-        kinds = chance.choices(list(SHARES), weights=list(SHARES.values()), k=len(self.answers))
-        cells = [getattr(answer, kind) for answer, kind in zip(self.answers, kinds, strict=True)]
-        return [f"# learner {number}\n{cell}" for cell in cells]
+        return chance.choices(list(SHARES), weights=list(SHARES.values()), k=len(self.answers))
 
     def score(self, number: int) -> int:
         """How many exercises that learner answered right."""
-        return sum(
-            cell.endswith(answer.right) for cell, answer in zip(self.handed_in(number), self.answers, strict=True)
-        )
+        return self._kinds(number).count("right")
 
 
 def make_assignment(ids: Sequence[str], folder: Path) -> Assignment:

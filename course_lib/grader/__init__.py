@@ -1,6 +1,6 @@
 """Grades notebooks that nobody trusts: a worker process computes values, the grader computes verdicts.
 
-One way through the modules: wire <- messages <- worker <- forkserver <- server, and isolation beside them.
+One way through the modules: wire <- messages <- worker <- forkserver <- process <- server, and isolation beside them.
 Nothing here is imported by the rest of the library, but by its command line.
 """
 

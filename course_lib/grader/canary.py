@@ -26,25 +26,32 @@ SECONDS = 20.0
 
 def try_all(details: dict[str, Any]) -> dict[str, Any]:
     """What `isolation.probe` returns, for Linux."""
-    held: list[str] = []
+    alone = {layer: _try((layer,)) for layer in LEVELS[1:] if layer != "uid"}
+    reasons = {layer: found["problem"] for layer, found in alone.items() if found["problem"]}
+    if os.geteuid() != 0:
+        reasons["uid"] = "only root can give each worker a user id of its own"
+    left = tuple(layer for layer in LEVELS[1:] if layer not in reasons)
+    if _try(left)["problem"]:
+        reasons |= _one_more_at_a_time(left)
+    filtered = any(found.get("filtered", False) for found in alone.values())
+    details = details | {"landlock version": landlock.version(), "system calls filtered": filtered}
+    return {**{layer: layer not in reasons for layer in LEVELS[1:]}, "reasons": reasons, "details": details}
+
+
+def _one_more_at_a_time(layers: tuple[str, ...]) -> dict[str, str]:
+    """What is wrong with those that do not hold beside the ones before them."""
+    held: tuple[str, ...] = ()
     reasons: dict[str, str] = {}
-    details = details | {"landlock version": landlock.version(), "system calls filtered": False}
-    for layer in LEVELS[1:]:
-        alone = _try((layer,)) if layer != "uid" else {}
-        together = {} if alone.get("problem") else _try((*held, layer))
-        problem = alone.get("problem") or together.get("problem")
-        details["system calls filtered"] |= bool(alone.get("filtered"))
-        if problem:
+    for layer in layers:
+        if problem := _try((*held, layer))["problem"]:
             reasons[layer] = problem
         else:
-            held.append(layer)
-    return {**{layer: layer in held for layer in LEVELS[1:]}, "reasons": reasons, "details": details}
+            held = (*held, layer)
+    return reasons
 
 
 def _try(layers: tuple[str, ...]) -> dict[str, Any]:
     """Run a canary in these layers; the result's "problem" is empty where they hold."""
-    if "uid" in layers and os.geteuid() != 0:
-        return {"problem": "only root can give each worker a user id of its own"}
     with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as listener:
         secret = Path(folder) / "secret"
         secret.write_text("secret")

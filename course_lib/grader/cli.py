@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import AbstractContextManager, nullcontext
 from threading import Thread
 
 LEVELS = ("none", "limits", "landlock", "namespaces", "uid")  # as in `isolation`, which a help text need not load
@@ -103,13 +104,21 @@ def _add(
 
 
 def _follow(name: str, options: argparse.Namespace) -> int:
-    if name in ("grade", "probe"):
-        from course_lib.grader import isolation
+    with _begun(name, options):
+        from course_lib.grader.commands import follow  # loads torch, for seconds: a help text should not wait for it
 
-        Thread(target=isolation.probe).start()  # what these need first, while torch is loaded
-    from course_lib.grader.commands import follow  # loads torch, which takes seconds: a help text should not wait
+        return follow(name, options)
 
-    return follow(name, options)
+
+def _begun(name: str, options: argparse.Namespace) -> AbstractContextManager[None]:
+    """What a command needs and what takes time, done while torch is loaded."""
+    from course_lib.grader import isolation, process
+
+    if name == "grade" and not options.scheduler:
+        return process.begun(options.isolation)
+    if name == "probe":
+        Thread(target=isolation.probe).start()
+    return nullcontext()
 
 
 def _json(parser: argparse.ArgumentParser) -> None:

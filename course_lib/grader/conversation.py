@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import signal
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
 
-from course_lib.grader.frames import Frames, TimeIsUp, send_frame
+from course_lib.grader.frames import Frames, TimeIsUp, framed, send_frame
 from course_lib.grader.messages import LIMITS, Job, Note, job_header, read_note, worker_limits
+from course_lib.grader.process import NoWorker
 from course_lib.grader.wire import WireError, names_of
 from course_lib.grading.run import Failure, Outcome
 
@@ -29,16 +31,14 @@ class Reply:
         outcomes: two for each case that was finished; a call that took too long is one, with a `Failure.limit`.
         message: for a learner or, after "grader_error", for us; at most 500 characters.
         seconds: how long it took.
+        digest: after "ok" a hash of the outcomes as they came; two that are equal mean equal outcomes.
     """
 
     state: str
     outcomes: tuple[tuple[Outcome, Outcome], ...] = ()
     message: str = ""
     seconds: float = 0.0
-
-
-class NoWorker(OSError):
-    """There is no worker, and the job is not to blame."""
+    digest: bytes = b""
 
 
 class Line:
@@ -78,7 +78,7 @@ class Conversation:
         self._outcomes: list[Outcome] = []
         self._ready = self.left = False
         self._state, self._message = "", ""
-        self._bytes_left = MAX_REPLY
+        self._bytes_left, self._heard = MAX_REPLY, hashlib.sha256()
 
     def hold(self) -> None:
         """Listen, until the worker has said all, or breaks the rules, or takes too long."""
@@ -104,6 +104,8 @@ class Conversation:
             if frame != last or len(self._outcomes) % 2 == 0:  # the second call of a case mostly gives the same again
                 last, note = frame, read_note(frame, names[len(self._outcomes) // 2], self._job.seconds)
             self._take(note)
+            if note.kind == "outcome":
+                self._heard.update(framed(frame))
             deadline = monotonic() + self._patience()
 
     def _patience(self) -> float:
@@ -172,7 +174,7 @@ class Conversation:
         if self._state:
             return Reply(self._state, pairs, self._message)
         if self._answered:
-            return Reply("ok", pairs)
+            return Reply("ok", pairs, digest=self._heard.digest())
         return Reply("crashed", pairs, f"The process ended by itself, with status {exit_code}.")
 
     def _ran_out_of_memory(self) -> bool:

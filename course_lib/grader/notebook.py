@@ -8,13 +8,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from functools import cached_property
+from itertools import pairwise
 from math import inf
 
 from course_lib.grader.given import Chapter, chapter_of
 from course_lib.grader.magics import Code, without_magics
 from course_lib.grader.messages import FUTURE
 from course_lib.grader.reading import Cell, paragraphs, parse
-from course_lib.grader.slicing import Program, Statement, outside_scopes, shown
+from course_lib.grader.slicing import Program, Statement, first_line, outside_scopes, shown
 from course_lib.grading.spec import Exercise
 
 NOTHING = "..."  # what a check is given before there is an answer
@@ -161,12 +162,22 @@ def _excerpt(code: Code, keep: set[int]) -> str:
     """Some statements of a cell; the whole cell where they cannot stand alone."""
     if len(code.text) <= MAX_SHOWN:
         text = shown(code.text, code.tree, keep)
-        if len(keep) == len(code.tree.body) or parse(text) is not None:
+        if len(keep) == len(code.tree.body) or _lines_are_apart(code) or parse(text) is not None:
             return text
     try:  # an odd layout that cannot be blanked out
         return ast.unparse(ast.Module([code.tree.body[place] for place in sorted(keep)], []))
     except ValueError:  # an integer of more digits than Python writes
         return code.text
+
+
+def _lines_are_apart(code: Code) -> bool:
+    """True where any statement can be blanked out, and the others still stand: each has lines of its own."""
+    lines, nodes = code.text.split("\n"), code.tree.body
+    return (
+        "\\\n" not in code.text
+        and all(one.end_lineno < first_line(other) for one, other in pairwise(nodes))
+        and all(lines[first_line(node) - 1].startswith("@") for node in nodes if getattr(node, "decorator_list", ()))
+    )
 
 
 def _is_future(node: ast.stmt) -> bool:

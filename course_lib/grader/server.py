@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from time import monotonic
 from types import TracebackType
 
 from course_lib.grader import isolation as isolation_module
-from course_lib.grader.conversation import Conversation, Line, NoWorker, Reply
-from course_lib.grader.forkserver import CASES, START
-from course_lib.grader.frames import framed
+from course_lib.grader.conversation import Conversation, Line, Reply
 from course_lib.grader.messages import LIMITS, Job
+from course_lib.grader.process import NoWorker, ServerProcess, started
 
 __all__ = ["Job", "Reply", "Server"]
 
-START_SECONDS = 120.0  # for the fork server to import everything
 LEAVE_SECONDS = 0.3  # for a worker that closed its stream to be gone by itself
 END_SECONDS = 2.0  # for a killed worker to be gone
 
@@ -46,7 +41,7 @@ class Server:
         self._level, self._slots = isolation, threading.BoundedSemaphore(parallel)
         self.layers: tuple[str, ...] = ()
         self._lock = threading.Lock()
-        self._process: _Process | None = None
+        self._process: ServerProcess | None = None
         self._was_dumpable: int | None = None
         self._problem = ""
 
@@ -54,7 +49,7 @@ class Server:
         if not isolation_module.LINUX:
             raise OSError(f"grading needs Linux, which {sys.platform} is not: use a Linux machine or a container")
         self.layers = isolation_module.layers_of(self._level)
-        self._process = _Process(self.layers)
+        self._process = started(self._level)
         self._was_dumpable = isolation_module.hide_memory() if self.layers else None
         return self
 
@@ -90,7 +85,7 @@ class Server:
             except OSError:
                 self._replace(process)
 
-    def _try(self, job: Job, process: _Process) -> Reply | None:
+    def _try(self, job: Job, process: ServerProcess) -> Reply | None:
         """One try; None, and a new fork server, where that one was at fault."""
         try:
             return _run(job, process)
@@ -99,96 +94,20 @@ class Server:
         self._replace(process)
         return None
 
-    def _living(self) -> _Process:
+    def _living(self) -> ServerProcess:
         with self._lock:
             if self._process is None:
                 raise ValueError("the server is not running: use it in a `with` statement")
             return self._process
 
-    def _replace(self, dead: _Process) -> None:
+    def _replace(self, dead: ServerProcess) -> None:
         with self._lock, contextlib.suppress(OSError):  # whoever asks next meets it again
             if self._process is dead:
                 dead.close()
-                self._process = _Process(self.layers)
+                self._process = started(self._level)
 
 
-class _Process:
-    """The fork server's process, and the socket on which it is asked for workers."""
-
-    def __init__(self, layers: tuple[str, ...]) -> None:
-        self._sending = threading.Lock()
-        self._cases: dict[str, tuple[bytes, ...]] = {}  # those that the fork server has, by the name of the answer
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            theirs.set_inheritable(True)
-            self._popen = subprocess.Popen(
-                [sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno()), json.dumps(layers)],
-                env=_ENVIRONMENT,
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-            )
-        self._control.settimeout(START_SECONDS)
-        try:
-            started = self._control.recv(len(b"ready"))
-        except OSError:
-            started = b""
-        if not started:
-            self.close()
-            raise NoWorker("the fork server does not start")
-
-    def start_worker(self, jobs: Sequence[Job]) -> tuple[socket.socket, socket.socket]:
-        """A new worker, which has the cases of these jobs: the stream to it, and the socket that tells of its end."""
-        pairs = socket.socketpair(), socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with pairs[0][1] as stream, pairs[1][1] as status, self._sending:
-            for job in jobs:
-                if self._cases.get(job.function) is not job.cases:
-                    self._send_cases(job)
-            socket.send_fds(self._control, [START], [stream.fileno(), status.fileno()])
-        return pairs[0][0], pairs[1][0]
-
-    def _send_cases(self, job: Job) -> None:
-        with open(os.memfd_create("cases"), "w+b") as file:
-            file.write(b"".join(map(framed, job.cases)))
-            file.flush()
-            socket.send_fds(self._control, [CASES + job.function.encode()], [file.fileno()])
-        self._cases[job.function] = job.cases
-
-    def close(self) -> None:
-        """End it, and with it all of its workers."""
-        self._control.close()
-        try:
-            self._popen.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._popen.kill()
-            self._popen.wait()
-
-
-_HERE = Path(__file__).resolve().parents[2]
-_PROGRAM = (  # an interrupt from the keyboard goes to all; the grader decides what becomes of it
-    "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
-    f"sys.path.insert(0, {str(_HERE)!r}); from course_lib.grader.forkserver import main; main()"
-)
-
-
-_ENVIRONMENT = {  # all that a worker sees of it
-    "PATH": os.defpath,
-    "LANG": "C.UTF-8",
-    "HOME": "/nonexistent",
-    "USER": "learner",  # the same in every run, and some libraries fail where nobody has a name
-    "PYTHONHASHSEED": "0",
-    "PYTHONDONTWRITEBYTECODE": "1",
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "COURSE_STATIC": "1",
-    "TORCHDYNAMO_DISABLE": "1",  # `@torch.compile` leaves a function as it is: a worker may start no compiler
-    "TORCHINDUCTOR_CACHE_DIR": "/",  # of that compiler, which makes the folder on import, and may not make any
-    # A fork copies the table of all pages of the server. With huge pages that table is a third as long to copy.
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-    "PYTHONMALLOC": "malloc",
-}
-
-
-def _run(job: Job, process: _Process) -> Reply:
+def _run(job: Job, process: ServerProcess) -> Reply:
     """One try."""
     stream, status = process.start_worker([job])
     with stream, status:
@@ -203,7 +122,7 @@ def _run(job: Job, process: _Process) -> Reply:
         return conversation.reply(code, by_itself)
 
 
-def _run_together(jobs: Sequence[Job], process: _Process) -> Iterator[Reply]:
+def _run_together(jobs: Sequence[Job], process: ServerProcess) -> Iterator[Reply]:
     stream, status = process.start_worker(jobs)
     with stream, status:
         try:

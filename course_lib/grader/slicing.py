@@ -280,10 +280,15 @@ def shown(text: str, tree: ast.Module, keep: set[int]) -> str:
     return "\n".join(line.decode() for line in lines).rstrip() + "\n"
 
 
+def first_line(node: ast.stmt) -> int:
+    """Where a statement begins, its decorators included."""
+    decorators = getattr(node, "decorator_list", ())
+    return decorators[0].lineno if decorators else node.lineno
+
+
 def _blank(lines: list[bytearray], node: ast.stmt) -> None:
     """Leave `0` of a statement, which runs anywhere: between semicolons too."""
-    decorators = getattr(node, "decorator_list", ())
-    first, start = (decorators[0].lineno, 0) if decorators else (node.lineno, node.col_offset)
+    first, start = first_line(node), 0 if getattr(node, "decorator_list", ()) else node.col_offset
     for number in range(first, node.end_lineno + 1):
         line = lines[number - 1]
         left = start if number == first else 0

@@ -326,7 +326,8 @@ class _SecondSearch(_Search):
         places = [place for place in range(self.n_given, end + 1) if not is_idle(statements[place].node)]
         if any(size > SECOND_SIZE for size in accumulate(statements[place].size for place in places)):
             raise TooMuchCode
-        written = {statements[place].tree for place in places}
+        set_up = {statements[place].binds for place in range(self.n_given)}
+        written = {statements[place].tree for place in places if statements[place].binds in set_up}
         repeated = {place for place in range(self.n_given) if statements[place].tree in written}
         own = frozenset(range(self.n_given, len(statements)))
         without = self._other_answers(answer) | repeated | own.difference(places, needed)

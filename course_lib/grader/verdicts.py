@@ -37,6 +37,7 @@ from course_lib.grading.run import Failure, Outcome, standard_state
 from course_lib.grading.spec import Case, Exercise
 
 MAX_TEXT = 2000
+MAX_KEPT = 200  # entries for each exercise; one has some thousand bytes at most
 SECOND_SECONDS = 10.0  # for the cells of a second try, which may train something that no answer needs
 _STATES = {PASSED: "ok", WRONG: "wrong", ERROR: "error", TOO_SLOW: "timeout", NOT_ATTEMPTED: "unattempted"}
 _ENDS = {
@@ -52,7 +53,8 @@ Entry = dict[str, Any]
 class Task:
     """An exercise as it is put in one run: its cases, what the reference makes of them, and the cases as bytes.
 
-    What the mutants make of the cases is computed when a wrong answer is first compared with them, and kept.
+    What the mutants make of the cases is computed when a wrong answer is first compared with them, and kept. So are
+    the last entries: in a class many answers give the same values to the last bit, be they right or wrong.
     """
 
     exercise: Exercise
@@ -61,6 +63,20 @@ class Task:
     wanted: tuple[Wanted, ...]
     payloads: tuple[bytes, ...]
     _known: dict[tuple[Any, int], tuple[Any, Exception | None]] = field(default_factory=dict, repr=False, compare=False)
+    _entries: dict[bytes, Entry] = field(default_factory=dict, repr=False, compare=False)
+
+    def known_entry(self, reply: Reply) -> Entry | None:
+        """The entry of an answer that gave the same; None where there was none of late."""
+        found = self._entries.get(reply.digest)
+        return found and dict(found)
+
+    def remember(self, reply: Reply, found: Entry) -> Entry:
+        """Keep the entry, for answers that will give the same, and return it."""
+        if reply.digest:
+            self._entries[reply.digest] = dict(found)
+            if len(self._entries) > MAX_KEPT:
+                del self._entries[next(iter(self._entries))]
+        return found
 
     def call(self, function: Any, case: Case) -> Any:
         """`trusted_call`, which runs a function once on a case of this task; an error is kept too."""
@@ -132,21 +148,29 @@ def entry_of(task: Task, reply: Reply) -> Entry:
     """Judge what a worker sent back."""
     if not reply.outcomes and reply.state in ("error", "timeout"):
         return entry(task.exercise, reply.state, f"The code up to the answer could not be run. {reply.message}")
-    with _judging, standard_state():
-        trials = tuple(_trials(task, reply))
-        verdict = conclude(task.exercise, trials, task.seed, len(task.cases), task.call)
-    return _in_words(verdict, reply)
+    with _judging:
+        return task.known_entry(reply) or task.remember(reply, _judged(task, reply))
 
 
 def entry_if_right(task: Task, reply: Reply) -> Entry | None:
     """The entry of an answer that is right in every case; None for any other, whose mistake nobody looks for here."""
     if reply.state != "ok":
         return None
-    with _judging, standard_state():
-        trials = tuple(takewhile(lambda trial: trial.passed, _trials(task, reply)))
-        if len(trials) < len(task.cases):
-            return None
-        verdict = conclude(task.exercise, trials, task.seed, len(task.cases), task.call)
+    with _judging:
+        known = task.known_entry(reply)
+        if known is None and (found := _judged(task, reply, only_if_right=True)):
+            return task.remember(reply, found)
+    return known if known and known["state"] == "ok" else None
+
+
+def _judged(task: Task, reply: Reply, only_if_right: bool = False) -> Entry | None:
+    with standard_state():
+        trials = _trials(task, reply)
+        if only_if_right:
+            trials = list(takewhile(lambda trial: trial.passed, trials))
+            if len(trials) < len(task.cases):
+                return None
+        verdict = conclude(task.exercise, tuple(trials), task.seed, len(task.cases), task.call)
     return _in_words(verdict, reply)
 
 

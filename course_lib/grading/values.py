@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,7 +88,9 @@ def clone(value: Any) -> Any:
     """An independent copy of tensors, arrays, models and the containers around them; other values as they are."""
     if is_tensor(value):
         return value.detach().clone()
-    if isinstance(value, nn.Module) or _is_array(value):
+    if isinstance(value, nn.Module):
+        return copy.deepcopy(value, _empty_dictionaries(value))
+    if _is_array(value):
         return copy.deepcopy(value)
     if type(value) in (tuple, list):
         return type(value)(clone(part) for part in value)
@@ -96,11 +99,19 @@ def clone(value: Any) -> Any:
     return value
 
 
+def _empty_dictionaries(module: nn.Module) -> dict[int, OrderedDict[Any, Any]]:
+    """Copies of a model's many empty dictionaries of hooks, on which `deepcopy` else spends half of its time."""
+    parts = (part for one in module.modules() for part in vars(one).values())
+    return {id(part): OrderedDict() for part in parts if type(part) is OrderedDict and not part}
+
+
 def same(before: Any, after: Any) -> bool:
     """True when two values are equal bit for bit, NaN included; used to notice a changed input."""
     if isinstance(before, Tensor):
-        kept = isinstance(after, Tensor) and before.shape == after.shape and before.dtype == after.dtype
-        return kept and bool(((before == after) | ((before != before) & (after != after))).all())
+        if not isinstance(after, Tensor) or before.shape != after.shape or before.dtype != after.dtype:
+            return False
+        equal = torch.equal(before, after)
+        return equal or bool(((before == after) | ((before != before) & (after != after))).all())
     if isinstance(before, nn.Module):
         return same(before.state_dict(), after.state_dict())
     if isinstance(before, dict):
