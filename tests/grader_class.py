@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import threading
 
-from course_lib.grader import wire
+from course_lib.grader import messages, wire
+from course_lib.grader.frames import framed
 from course_lib.grader.given import chapter_of, known_exercises
 from course_lib.grader.messages import Job
 from course_lib.grader.server import Reply
@@ -46,7 +48,9 @@ class LocalServer:
             except Exception as error:
                 return Reply("error", (), f"{failure_of(error).kind}: {error}")
             cases = [wire.decode(case) for case in job.cases]
-            return Reply("ok", tuple(self._twice(namespace[job.function], case, job.seconds) for case in cases))
+            pairs = tuple(self._twice(namespace[job.function], case, job.seconds) for case in cases)
+            sent = (messages.finished(outcome) for pair in pairs for outcome in pair)
+            return Reply("ok", pairs, digest=hashlib.sha256(b"".join(map(framed, sent))).digest())
 
     def run_together(self, jobs):
         return iter(())

@@ -12,13 +12,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from course_lib import __main__ as front
-from course_lib.grader import choice, cli, commands, isolation
+from course_lib.grader import choice, cli, commands, isolation, process
 from course_lib.grader.grade import grade_folder
 from course_lib.grader.server import Reply, Server
 
@@ -114,6 +115,23 @@ def test_the_help_of_grade_leads_from_a_folder_to_a_grade_book(capsys):
 def test_the_script_calls_itself_course(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/usr/bin/course"])
     assert "course probe" in follow(capsys, "grade", "--help")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "levels"),
+    [
+        (("grade", "{}", "--out", "{}/out", "--isolation", "limits"), ["limits"]),
+        (("grade", "{}", "--out", "{}/out", "--scheduler", "tcp://nowhere:1"), []),
+        (("report", "{}"), []),
+    ],
+    ids=["grade", "a cluster", "report"],
+)
+def test_only_what_grades_here_begins_a_fork_server(words, levels, tmp_path, capsys, monkeypatch):
+    begun = []
+    monkeypatch.setattr(process, "begun", lambda level: begun.append(level) or nullcontext())
+    monkeypatch.setattr(commands, "follow", lambda *_: 0)
+    status, _, _ = follow(capsys, *(word.format(tmp_path) for word in words))
+    assert status == 0 and begun == levels
 
 
 def test_the_levels_of_the_help_are_those_of_the_grader():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
@@ -117,6 +118,38 @@ def test_a_mutant_is_run_once_for_a_whole_class():
             task.call(mutant, task.cases[0])
     assert len(runs) == 1
     assert task.call(ALL["3.1"].reference, task.cases[1]) is task.call(ALL["3.1"].reference, task.cases[1])
+
+
+def test_answers_that_give_the_same_are_judged_once(monkeypatch):
+    judged, conclude = [], verdicts.conclude
+    monkeypatch.setattr(verdicts, "conclude", lambda *given: judged.append(given) or conclude(*given))
+    verdicts._task.cache_clear()
+    wrong = SCORE.replace("-1, dim1", "1, dim1")
+    rows = [graded(notebook(f"x = {number}", code)) for number, code in enumerate([SCORE, wrong] * 3)]
+    assert len(judged) == 2
+    entries = [row["exercises"][0] for row in rows]
+    assert [one["state"] for one in entries] == ["ok", "wrong"] * 3
+    assert entries == entries[:2] * 3 and entries[0] is not entries[2]
+
+
+def test_what_the_last_digit_of_a_value_changes_is_judged_anew(monkeypatch):
+    judged, conclude = [], verdicts.conclude
+    monkeypatch.setattr(verdicts, "conclude", lambda *given: judged.append(given) or conclude(*given))
+    verdicts._task.cache_clear()
+    for factor in (1, 1 + 1e-6, 1 + 2e-6, 1 + 1e-6):
+        row = graded(notebook(f"{SCORE.rstrip()} * {factor}"))
+        assert row["state"] == "ok"
+    assert len(judged) == 3
+
+
+def test_few_entries_are_kept_and_none_without_a_digest(monkeypatch):
+    monkeypatch.setattr(verdicts, "MAX_KEPT", 2)
+    task = replace(verdicts.task_of(ALL["3.1"], seed=12), _entries={})
+    replies = [Reply("ok", digest=bytes([number])) for number in range(3)]
+    for reply in (*replies, Reply("timeout")):
+        task.remember(reply, {"state": "wrong"})
+    assert [task.known_entry(reply) for reply in replies] == [None, {"state": "wrong"}, {"state": "wrong"}]
+    assert task.known_entry(Reply("timeout")) is None
 
 
 @pytest.fixture(scope="module")
@@ -579,6 +612,19 @@ def test_a_class_has_a_row_for_each_and_the_same_bytes_again(tmp_path):
         "results.xml",
         "timings.jsonl",
     ]
+
+
+def test_settings_of_this_process_are_put_back(tmp_path):
+    before = gc.get_threshold(), torch.get_num_threads()
+    inside = []
+
+    def server(*given):
+        inside.append((gc.get_threshold()[0], torch.get_num_threads()))
+        return LocalServer(*given)
+
+    run_class(fill(tmp_path / "in"), tmp_path / "out", make_server=server)
+    assert inside == [(grade.GARBAGE, 1)]
+    assert (gc.get_threshold(), torch.get_num_threads()) == before
 
 
 def test_the_time_told_counts_the_search_for_submissions(tmp_path, monkeypatch):

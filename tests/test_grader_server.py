@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 
-from course_lib.grader import conversation, messages, server, wire
+from course_lib.grader import conversation, messages, process, server, wire
 from course_lib.grader.frames import send_frame
 from course_lib.grader.server import Job, Server
 from course_lib.grading import values
@@ -550,6 +551,67 @@ def test_a_worker_that_cannot_be_confined_is_our_own_fault():
         talk.hold()
         with pytest.raises(conversation.NoWorker, match="before its job began"):
             talk.reply(1, by_itself=True)
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The layers of each process that is made from now on."""
+    found, real = [], process.ServerProcess
+    monkeypatch.setattr(process, "ServerProcess", lambda layers: found.append(layers) or real(layers))
+    return found
+
+
+def test_a_process_that_was_begun_is_that_of_the_next_server(made):
+    with process.begun("limits"):
+        for n_made in (1, 2):
+            with Server("limits") as running:
+                assert running.run(job(body("return x"))).state == "ok"
+            assert made == [("limits",)] * n_made
+
+
+def test_a_server_of_another_level_does_not_take_it(made):
+    with process.begun("none"), Server("limits") as running:
+        assert running.layers == ("limits",) and running.run(job(body("return x"))).state == "ok"
+    assert sorted(made) == [(), ("limits",)]
+
+
+def test_a_process_that_nobody_takes_ends_at_once():
+    before, started = children(os.getpid()), monotonic()
+    with process.begun("best"):
+        pass
+    assert children(os.getpid()) == before and monotonic() - started < 1.0
+
+
+@pytest.mark.parametrize("how", ["it cannot be made", "it dies"])
+def test_a_process_that_could_not_be_begun_is_made_anew(how, made, monkeypatch):
+    real = process.ServerProcess
+
+    def fail(layers):
+        monkeypatch.setattr(process, "ServerProcess", real)
+        if how == "it cannot be made":
+            raise OSError("no more processes")
+        dead = real(layers)
+        dead._popen.kill()
+        return dead
+
+    monkeypatch.setattr(process, "ServerProcess", fail)
+    with process.begun("limits"), Server("limits") as running:
+        assert running.run(job(body("return x"))).state == "ok"
+
+
+def test_to_begin_a_process_needs_no_torch():
+    code = "import sys, course_lib.grader.process; print('torch' in sys.modules or 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_equal_outcomes_have_equal_digests_and_others_do_not(grader):
+    same, other = job(body("return x + n")), job(body("return x + n + 1e-6"))
+    alone, again, changed = (grader.run(one).digest for one in (same, job(body("return n + x")), other))
+    first, second = grader.run_together([other, same])
+    assert alone == again == second.digest != changed == first.digest
+    slow = grader.run(job(body("while True: pass"), seconds=0.2))
+    assert slow.state == "timeout" and slow.digest == b""
 
 
 def test_jobs_of_several_threads_do_not_mix(grader):

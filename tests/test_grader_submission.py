@@ -785,6 +785,31 @@ def test_a_slice_is_the_kept_statements_and_nothing_else(pieces):
     assert [ast.dump(node) for node in left.body] == wanted
 
 
+LAYOUTS = {
+    "lines": "x = 1\ny = 2",
+    "semicolons": "x = 1; y = 2;\nz = 3;",
+    "a line that goes on": "x = 1 \\\n  + 2\ny = 3",
+    "a line that begins below": "\\\nx = 1\ny = 2",
+    "brackets": "x = (1,\n  2)\ny = [\n]",
+    "a text of several lines": "x = '''a\nb'''\ny = 2",
+    "a decorator": "@a\n@b\ndef f():\n    pass\ny = 1",
+    "a decorator in brackets": "@(\na\n)\ndef f():\n    pass\ny = 1",
+    "a decorator below its sign": "@\\\na\ndef f():\n    pass\ny = 1",
+    "a form feed": "x = 1\n\x0cy = 2",
+    "branches": "if 1:\n    x = 2\nelse:\n    x = 3\ny = 1",
+}
+
+
+@pytest.mark.parametrize("text", LAYOUTS.values(), ids=LAYOUTS)
+def test_an_excerpt_holds_what_is_kept_in_any_layout(text):
+    code = without_magics(text)
+    nodes = code.tree.body
+    for kept in range(1, 2 ** len(nodes)):
+        numbers = {number for number in range(len(nodes)) if kept >> number & 1}
+        left = [node for node in parse(notebooks._excerpt(code, numbers)).body if ast.unparse(node) != "0"]
+        assert [ast.unparse(node) for node in left] == [ast.unparse(nodes[number]) for number in sorted(numbers)]
+
+
 # --- specifications ---------------------------------------------------------------------------------------------
 
 

@@ -197,6 +197,27 @@ def test_a_model_is_judged_in_a_class_of_ours():
     assert torch.equal(rebuilt.W_U, Transformer(config, seed=3).W_U)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.uint8, torch.bool])
+@pytest.mark.parametrize("tolerance", [None, Tolerance(0.0, 0.0), Tolerance(0.5, 0.1), Tolerance(0.0, 1.0)])
+def test_the_quick_comparison_says_what_the_full_one_says(dtype, tolerance):
+    draw = torch.Generator().manual_seed(0)
+    special = torch.tensor([0.0, -0.0, 1.0, 1.00001, 1.3, 2.0, -1.0, NAN, torch.inf, -torch.inf, 1e30])
+    if not dtype.is_floating_point:
+        special = torch.tensor([0, 1, 2, 250])
+    outcomes = set()
+    for shape in [(), (1,), (2,), (2, 2), (0,)] * 40:
+        sides = [special[torch.randint(len(special), shape, generator=draw)].to(dtype) for _ in range(2)]
+        for pair in (sides, (sides[0], sides[0].clone())):
+            outcomes.add(compare(*pair, tolerance).equal)
+            assert equal(*pair, tolerance) == compare(*pair, tolerance).equal
+    assert outcomes == {True, False}
+
+
+def test_large_whole_numbers_are_compared_exactly():
+    assert not equal(torch.tensor([2**53]), torch.tensor([2**53 + 1]))
+    assert equal(torch.tensor([2**60 + 1]), torch.tensor([2**60 + 1]))
+
+
 @pytest.mark.parametrize(
     "value",
     [torch.tensor([NAN, 1.0]), np.array([1.0]), [torch.ones(2)], (1, "a"), {"x": torch.ones(1)}, torch.nn.Linear(2, 2)],
@@ -204,6 +225,19 @@ def test_a_model_is_judged_in_a_class_of_ours():
 )
 def test_a_clone_is_the_same_and_independent(value):
     assert values.same(value, values.clone(value))
+
+
+def test_a_clone_of_a_model_has_hooks_of_its_own():
+    model = Transformer(ModelConfig(n_layers=1, n_heads=1, d_model=4, d_head=2, d_vocab=3, n_ctx=5))
+    model.shared = model.table = {}
+    copy = values.clone(model)
+    for one in copy.modules():
+        one.register_forward_hook(lambda *_: None)
+    assert not any(one._forward_hooks for one in model.modules())
+    assert all(len(one._forward_hooks) == 1 for one in copy.modules())
+    assert copy.shared is copy.table is not model.shared
+    third = values.clone(copy)
+    assert all(len(one._forward_hooks) == 1 for one in third.modules())
 
 
 def test_changes_are_seen():
