@@ -33,7 +33,7 @@ QUICK_RECORD = ROOT / "_build" / "grading-quick.json"
 ENVIRONMENT = ROOT / ".venv-graders"
 BATCH = {
     "small": {"course": 100, "nbgrader": 4, "otter-grader": 2},
-    "large": {"course": 60, "nbgrader": 2, "otter-grader": 1},
+    "large": {"course": 100, "nbgrader": 2, "otter-grader": 1},
 }
 ROUNDS = {"small": 5, "large": 3}
 CLASS = {"small": 1000, "large": 200}  # submissions of the run with hostile ones

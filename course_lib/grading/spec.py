@@ -70,9 +70,9 @@ class Measure:
     fingerprint: Callable[[Any, dict[str, Any]], Tensor] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Exercise:
-    """The specification that the notebook's `check` and a grader share.
+    """The specification that the notebook's `check` and a grader share; each equals only itself.
 
     Attributes:
         id: chapter and number, "3.1".
