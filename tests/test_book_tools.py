@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+from docutils import nodes
 
-from tools import book_links, build_book, offline_assets, status
+from tools import book_links, build_book, math_marks, offline_assets, status
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -82,6 +83,21 @@ def test_reports_of_failed_notebooks_are_printed(tmp_path, capsys):
     (tmp_path / "chapters" / "00.err.log").write_text("ZeroDivisionError", encoding="utf-8")
     build_book.print_reports(tmp_path)
     assert "chapters/00.err.log" in (err := capsys.readouterr().err) and "ZeroDivisionError" in err
+
+
+@pytest.mark.parametrize(
+    ("after", "kept", "rest"),
+    [(", and so on", ",", " and so on"), (").", ").", ""), (" and", "", " and"), ("-fold", "", "-fold"), ("", "", "")],
+)
+def test_a_mark_behind_a_formula_stays_with_it(after, kept, rest):
+    formula = nodes.math("", "p")
+    parts = [nodes.Text("Take "), formula, *([nodes.Text(after)] if after else [])]
+    paragraph = nodes.paragraph("", "", *parts)
+    math_marks.keep_marks(formula)
+    assert paragraph.astext() == f"Take p{after}"
+    assert formula.parent.astext() == (f"p{kept}" if kept else f"Take p{after}")
+    assert (math_marks.CLASS in formula.parent.get("classes", ())) == bool(kept)
+    assert paragraph[-1].astext() == rest or not kept
 
 
 def test_links_to_notebooks_of_the_book_are_told_from_others():
