@@ -11,7 +11,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
-MARKS = re.compile(r"[.,;:!?)\]’”]+")
+MARKS = re.compile(r"[.,;:!?)\]\u2019\u201d]+")
 CLASS = "formula-and-mark"  # book.css forbids a break in it, once the formula is set
 
 
