@@ -1,7 +1,7 @@
 """The assignment: exercises of the course, their answers, and what the checks of all graders compare with.
 
 A submission answers every exercise right, wrong or not at all; the same cells go to every grader. Every second learner
-has other last digits than all others, as a sum in another order has, so that a grader cannot know most values by heart.
+scales floats by one of fifty factors close to 1, so that their last digits differ, as those of a sum in another order.
 """
 
 from __future__ import annotations

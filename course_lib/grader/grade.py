@@ -40,7 +40,7 @@ __all__ = [
     "known_exercises",
 ]
 
-GARBAGE = 20_000  # new objects before Python looks for cycles among them; a notebook's syntax trees are 30,000
+GARBAGE = 20_000  # new objects before Python looks for cycles among them
 OnRow = Callable[[Row, int, int], None]
 
 
@@ -131,7 +131,7 @@ def _one_thread() -> Iterator[None]:
 
 @contextmanager
 def _little_garbage() -> Iterator[None]:
-    """Syntax trees are many objects without cycles: to look for those less often saves a twelfth of the time."""
+    """Syntax trees are many objects without cycles: fewer looks for some save about a tenth here."""
     before = gc.get_threshold()
     gc.set_threshold(GARBAGE, *before[1:])
     try:

@@ -120,7 +120,7 @@ _begun: dict[str, Future[ServerProcess]] = {}  # by the level of isolation; at m
 
 @contextmanager
 def begun(level: str) -> Iterator[None]:
-    """Start, meanwhile, the process that `started` gives next for this level; if nobody asks, it ends with the context.
+    """Start, meanwhile, the process that `ready_process` gives next for a level; unused, it ends with the context.
 
     Args:
         level: of `isolation.LEVELS`, or "best".
@@ -135,7 +135,7 @@ def begun(level: str) -> Iterator[None]:
                     unused.result().close()
 
 
-def started(level: str) -> ServerProcess:
+def ready_process(level: str) -> ServerProcess:
     """A process that takes requests: the one that was begun for this level, or a new one.
 
     Raises:

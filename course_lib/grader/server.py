@@ -16,7 +16,7 @@ from types import TracebackType
 from course_lib.grader import isolation as isolation_module
 from course_lib.grader.conversation import Conversation, Line, Reply
 from course_lib.grader.messages import LIMITS, Job
-from course_lib.grader.process import NoWorker, ServerProcess, started
+from course_lib.grader.process import NoWorker, ServerProcess, ready_process
 
 __all__ = ["Job", "Reply", "Server"]
 
@@ -49,7 +49,7 @@ class Server:
         if not isolation_module.LINUX:
             raise OSError(f"grading needs Linux, which {sys.platform} is not: use a Linux machine or a container")
         self.layers = isolation_module.layers_of(self._level)
-        self._process = started(self._level)
+        self._process = ready_process(self._level)
         self._was_dumpable = isolation_module.hide_memory() if self.layers else None
         return self
 
@@ -104,7 +104,7 @@ class Server:
         with self._lock, contextlib.suppress(OSError):  # whoever asks next meets it again
             if self._process is dead:
                 dead.close()
-                self._process = started(self._level)
+                self._process = ready_process(self._level)
 
 
 def _run(job: Job, process: ServerProcess) -> Reply:

@@ -118,7 +118,7 @@ class _Writer:
         if not isinstance(value, ast.AST):
             return hex(value) if type(value) is int else repr(value)  # `repr` refuses one of 4,301 digits
         self.n_nodes += 1
-        if type(value) is ast.Name:  # half of all nodes, and as below
+        if type(value) is ast.Name:  # the most frequent one, written as below
             return f"Name({self._name(value.id)})"
         if isinstance(value, ast.AnnAssign) and value.value is not None:
             value = ast.Assign(targets=[value.target], value=value.value)
