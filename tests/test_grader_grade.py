@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from effort import at_most
 from grader_class import ALL, SCORE, SOURCE, LocalServer, fill, notebook, solved
 
 from benchmarks.graders.assignment import SMALL, large_ids, make_assignment
@@ -320,11 +321,10 @@ HOSTILE = [
 def test_no_value_makes_the_judge_fail_or_linger(exercise_id):
     task = verdicts.task_of(ALL[exercise_id], 5)
     for value in HOSTILE:
-        started = time.perf_counter()
-        one = verdicts.entry_of(task, Reply("ok", tuple((Outcome(value), Outcome(value)) for _ in task.cases)))
+        with at_most(seconds=4):
+            one = verdicts.entry_of(task, Reply("ok", tuple((Outcome(value), Outcome(value)) for _ in task.cases)))
         assert one["state"] == "wrong", value
         assert len(one["message"]) <= 2000
-        assert time.perf_counter() - started < 2
 
 
 @pytest.mark.parametrize("exercise_id", ["3.2", "4.2", "7.2"])

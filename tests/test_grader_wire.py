@@ -8,11 +8,12 @@ import math
 import random
 import socket
 import tracemalloc
-from time import monotonic, perf_counter
+from time import monotonic
 
 import numpy as np
 import pytest
 import torch
+from effort import at_most
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -152,11 +153,11 @@ def test_a_model_costs_no_more_than_the_bytes_that_came(config):
     message = Writer(Limits())
     header = [*HUGE, *(message.node(part, 1) for part in (config, state, []))]
     tracemalloc.start()
-    started = perf_counter()
-    came = decode(raw(header, b"".join(message.chunks)))
+    with at_most(seconds=2):
+        came = decode(raw(header, b"".join(message.chunks)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert type(came) is OpaqueModule and perf_counter() - started < 1 and peak < 5 << 20
+    assert type(came) is OpaqueModule and peak < 5 << 20
 
 
 BAD_HEADERS = [
@@ -184,10 +185,8 @@ BAD_HEADERS = [
 
 @pytest.mark.parametrize("header", BAD_HEADERS, ids=lambda header: str(header)[:40])
 def test_a_header_that_is_not_right_is_refused(header):
-    started = perf_counter()
-    with pytest.raises(WireError):
+    with at_most(seconds=1), pytest.raises(WireError):
         decode(raw(header))
-    assert perf_counter() - started < 0.5
 
 
 @pytest.mark.parametrize(
@@ -257,24 +256,24 @@ VALID = encode(
 
 def test_damaged_messages_are_values_or_refused_and_nothing_else():
     """Every bit that is flipped in a valid message, bytes that are replaced, cut or doubled, and noise."""
-    draw, started = random.Random(0), perf_counter()
+    draw = random.Random(0)
     n_header = len(MAGIC) + 4 + int.from_bytes(VALID[4:8], "big")
-    for trial in range(4000):
-        data = bytearray(VALID)
-        for _ in range(1 + trial % 3):
-            place = draw.randrange(n_header if trial % 4 else len(data))
-            match draw.randrange(4):
-                case 0:
-                    data[place] ^= 1 << draw.randrange(8)
-                case 1:
-                    data[place] = draw.choice(b'0123456789[]",-e{}ntf')
-                case 2:
-                    del data[place : place + draw.randrange(1, 9)]
-                case 3:
-                    data[place:place] = data[place : place + draw.randrange(1, 40)]
-        with contextlib.suppress(WireError):
-            decode(bytes(data))
-    assert perf_counter() - started < 15
+    with at_most(seconds=30):
+        for trial in range(4000):
+            data = bytearray(VALID)
+            for _ in range(1 + trial % 3):
+                place = draw.randrange(n_header if trial % 4 else len(data))
+                match draw.randrange(4):
+                    case 0:
+                        data[place] ^= 1 << draw.randrange(8)
+                    case 1:
+                        data[place] = draw.choice(b'0123456789[]",-e{}ntf')
+                    case 2:
+                        del data[place : place + draw.randrange(1, 9)]
+                    case 3:
+                        data[place:place] = data[place : place + draw.randrange(1, 40)]
+            with contextlib.suppress(WireError):
+                decode(bytes(data))
 
 
 @settings(deadline=None, max_examples=100)
