@@ -308,10 +308,32 @@ def test_shares_are_merged_into_what_one_run_writes(submitted, tmp_path, capsys,
         (["export", "{}", "--to", "gradescope", "--out", "{}/x"], "takes no RESULTS"),
         (["export", "--to", "gradescope", "--exercises", "99", "--out", "{}/x"], "must be chapters"),
         (["merge", "{}", "--out", "{}/m"], "--shard"),
+        (
+            ["export", "{}", "--to", "csv", "--roster", "{}/file", "--out", "{}/x"],
+            "--roster is for --to canvas and moodle",
+        ),
+        (["export", "{}", "--to", "moodle", "--column", "hw1", "--out", "{}/x"], "--column is for --to canvas"),
+        (
+            ["export", "{}", "--to", "junit", "--id", "email", "--out", "{}/x"],
+            "--id is for --to moodle; got --to junit",
+        ),
+        (
+            ["export", "{}", "--to", "moodle", "--id", "email", "--roster", "{}/file", "--out", "{}/x"],
+            "the roster says",
+        ),
+        (["export", "{}", "--to", "csv", "--exercises", "3", "--out", "{}/x"], "--exercises is for --to gradescope"),
+        (
+            ["grade", "{}/notes", "--out", "{}/r"],
+            "at least one .ipynb, .py or .zip in {}/notes, and there is only a.txt",
+        ),
+        (["grade", "{}/none", "--out", "{}/r"], "at least one .ipynb, .py or .zip in {}/none, and there is nothing"),
     ],
 )
 def test_a_wrong_command_is_one_sentence_and_ends_with_2(words, sentence, tmp_path, capsys, pretending):
-    (tmp_path / "file").write_text("x")
+    for folder in ("none", "notes"):
+        (tmp_path / folder).mkdir()
+    for name in ("file", "notes/a.txt"):
+        (tmp_path / name).write_text("x")
     status, out, err = follow(capsys, *(word.replace("{}", str(tmp_path)) for word in words))
     assert (status, out) == (2, "") and sentence.replace("{}", str(tmp_path)) in err and "Traceback" not in err
     assert err.count("\n") == 1 or err.startswith("usage:")
@@ -335,6 +357,7 @@ def test_results_do_not_go_among_the_submissions(submissions, out, tmp_path, cap
 
 
 def test_isolation_that_the_command_itself_leaves_out_is_no_fault_of_the_machine(tmp_path, capsys, pretending):
+    (tmp_path / "a.py").write_text("x = 1")
     words = ["grade", tmp_path, "--out", tmp_path / "out", "--isolation", "limits"]
     status, out, err = follow(capsys, *words, "--require-isolation", "uid")
     assert (status, out) == (3, "") and "--require-isolation uid cannot be met with --isolation limits" in err

@@ -356,6 +356,15 @@ def test_a_fault_of_the_grader_leaves_no_results_so_that_a_person_is_called(auto
     assert "The grader failed, not the learner." in capsys.readouterr().out
 
 
+def test_inside_gradescope_a_learner_who_hands_in_no_notebook_reads_so(tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "settings.json").write_text(json.dumps({"exercises": ["3.1"], "require": "none"}))
+    submit(tmp_path, "%PDF-1.4", name="essay.pdf")
+    assert gradescope.main(tmp_path) == 0
+    found = json.loads((tmp_path / "results" / "results.json").read_text())
+    assert found["output"].startswith("No notebook was handed in") and found["tests"][0]["score"] == 0
+
+
 def test_another_submission_draws_other_inputs_and_the_same_one_the_same(tmp_path):
     submit(tmp_path, RIGHT)
     seed = gradescope.seed_of(tmp_path / "submission")

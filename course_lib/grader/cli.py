@@ -152,9 +152,9 @@ def _export(parser: argparse.ArgumentParser) -> None:
     add("--out", metavar="FILE", required=True, help="the file to write")
     add("--roster", metavar="FILE", help="who is who: the grade book from Canvas, a list or worksheet from Moodle")
     add("--column", metavar="TITLE", default="", help="canvas: the column of the grade book to fill")
-    add("--id", metavar="KIND", choices=("username", "email", "idnumber"), default="username", dest="id_column",
+    add("--id", metavar="KIND", choices=("username", "email", "idnumber"),
         help="moodle, without a roster: what your learners' names are (default: username)")  # fmt: skip
     add("--exercises", metavar="LIST", help='gradescope: what counts, "3,4.2" (default: all)')
-    add("--require-isolation", metavar="LEVEL", choices=LEVELS, default="limits", dest="require",
+    add("--require-isolation", metavar="LEVEL", choices=LEVELS,
         help="gradescope: refuse to run below this level (default: limits)")  # fmt: skip
     _json(parser)

@@ -21,14 +21,20 @@ from course_lib.grader.cluster import ClusterError, grade_on_cluster
 from course_lib.grader.grade import OnRow, Options, Row, Summary, TooLittleIsolation, grade_folder
 from course_lib.grader.gradescope import write_autograder
 from course_lib.grader.rows import workers
-from course_lib.grader.states import LOOKS, counted
+from course_lib.grader.states import LOOKS, counted, listed
 from course_lib.grader.store import InUse, Store
 from course_lib.grader.tables import one_line
 from course_lib.grading import load
 
 DONE, LEFT, WRONG, UNSAFE, STOPPED = 0, 1, 2, 3, 130
-MAX_LISTED = 10  # names of files in a sentence
 _MAY_BE_EMPTY = {"title", "column", "out"}  # the last one is told by itself
+_EXPORTS_WITH = {  # an option of `export`, and for whom it says something
+    "roster": ("canvas", "moodle"),
+    "column": ("canvas",),
+    "id": ("moodle",),
+    "exercises": ("gradescope",),
+    "require_isolation": ("gradescope",),
+}
 LAYERS = isolation.LEVELS[1:]
 _STOPPED = {"grade": "Stopped. What is done is kept; the same command goes on from there."}
 
@@ -121,8 +127,7 @@ def _graded(summary: Summary, chosen: Options, out: Path) -> Told:
 
 def _warnings(summary: Summary, level: str) -> Iterator[str]:
     if summary.ignored:
-        more = ", ..." if len(summary.ignored) > MAX_LISTED else ""
-        yield f"Not a submission, left out: {', '.join(summary.ignored[:MAX_LISTED])}{more}"
+        yield f"Not a submission, left out: {listed(summary.ignored)}"
     allowed = len(LAYERS) if level == "best" else isolation.LEVELS.index(level)
     whys = ((LAYERS[:allowed], "`course probe` says why"), (LAYERS[allowed:], f"--isolation {level} leaves them out"))
     for layers, why in whys:
@@ -242,6 +247,7 @@ def wording(rows: Sequence[Row]) -> report.Wording:
 
 def _export(options: argparse.Namespace) -> Told:
     out = _file(options.out)
+    _refuse_unused(options)
     if options.to == "gradescope":
         return _gradescope(options, out)
     if options.results is None:
@@ -256,10 +262,20 @@ def _export(options: argparse.Namespace) -> Told:
         return Told(DONE, [f"{counted(len(rows), 'row')} in {out}."], {"out": str(out), "written": len(rows)})
     roster = Path(options.roster) if options.roster else None
     if options.to == "moodle":
-        return _exported(export.moodle(rows, out, roster, options.id_column))
+        return _exported(export.moodle(rows, out, roster, options.id or "username"))
     if roster is None:
         raise ValueError("--to canvas needs --roster, the grade book that you export from Canvas")
     return _exported(export.canvas(rows, out, roster, options.column))
+
+
+def _refuse_unused(options: argparse.Namespace) -> None:
+    """Refuse an option that would change nothing in this export."""
+    given = vars(options)
+    for name, targets in _EXPORTS_WITH.items():
+        if given[name] and options.to not in targets:
+            raise ValueError(f"--{name.replace('_', '-')} is for --to {' and '.join(targets)}; got --to {options.to}")
+    if options.id and options.roster:
+        raise ValueError("--id is for an export without a roster: with one, the roster says who is who")
 
 
 def _exported(done: export.Exported) -> Told:
@@ -273,7 +289,7 @@ def _exported(done: export.Exported) -> Told:
 def _gradescope(options: argparse.Namespace, out: Path) -> Told:
     if options.results is not None:
         raise ValueError(f"--to gradescope makes an autograder and takes no RESULTS; got {options.results}")
-    write_autograder(out, options.exercises or "", options.require)
+    write_autograder(out, options.exercises or "", options.require_isolation or "limits")
     return Told(DONE, [f"Upload {out} as the autograder of a programming assignment."], {"out": str(out)})
 
 

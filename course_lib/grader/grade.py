@@ -23,6 +23,7 @@ from course_lib.grader.isolation import LEVELS
 from course_lib.grader.results import Records, write_part, write_records
 from course_lib.grader.rows import STATES, Options, Record, Row, grade_record, grade_submission
 from course_lib.grader.server import Server
+from course_lib.grader.states import listed
 from course_lib.grader.store import Store, locked, naming
 from course_lib.grader.verdicts import task_of
 from course_lib.grader.zips import closing_zips
@@ -30,6 +31,7 @@ from course_lib.grading.spec import Exercise
 
 __all__ = [
     "STATES",
+    "NoSubmission",
     "Options",
     "Run",
     "Summary",
@@ -42,6 +44,10 @@ __all__ = [
 
 GARBAGE = 20_000  # new objects before Python looks for cycles among them
 OnRow = Callable[[Row, int, int], None]
+
+
+class NoSubmission(ValueError):
+    """There is nothing to grade; earlier results are left as they are."""
 
 
 class TooLittleIsolation(Exception):
@@ -88,6 +94,7 @@ def grade_folder(
         make_server: makes the server, from a level of isolation and a number of workers.
 
     Raises:
+        NoSubmission: the folder holds none.
         ValueError: no such folder, `out` is that folder or holds it, or an exercise that does not exist.
         InUse: another grader writes into this folder now.
         TooLittleIsolation: `options.require` is not met.
@@ -210,6 +217,9 @@ class Run:
     def __init__(self, path: Path, out: Path, options: Options, exercises: Mapping[str, Exercise]) -> None:
         self._started = perf_counter()
         found = find_all(path, leave_out=out)
+        if not found.submissions:
+            there = f"only {listed(found.ignored)}" if found.ignored else "nothing"
+            raise NoSubmission(f"there must be at least one .ipynb, .py or .zip in {path}, and there is {there}")
         self.out, self.options, self.exercises, self.ignored = out, options, exercises, found.ignored
         self._class = hashlib.sha256(json.dumps([one.name for one in found.submissions]).encode()).hexdigest()[:16]
         self.submissions = tuple(one for one in found.submissions if _share(one.name, options.shard))

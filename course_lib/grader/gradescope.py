@@ -12,12 +12,14 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from course_lib.grader.choice import exercise_ids
-from course_lib.grader.grade import Options, grade_folder
+from course_lib.grader.grade import NoSubmission, Options, grade_folder
+from course_lib.grader.results import read_results
 from course_lib.grader.states import look
 from course_lib.grader.tally import Row
 from course_lib.grading import load
@@ -26,6 +28,8 @@ from course_lib.recorded import write_whole
 DISTRIBUTION = "induction-heads-course"
 _PACKAGE = Path(__file__).resolve().parents[1]
 _SCRIPTS = ("setup.sh", "run_autograder")
+RUN = "Every exercise was run on inputs drawn for this submission."
+NOTHING = "No notebook was handed in: upload an .ipynb or a .py file, or a zip of such files."
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the same files give the same zip
 
 
@@ -93,8 +97,10 @@ def main(root: Path) -> int:
     results.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         options = Options(seed=seed_of(submission), exercises=tuple(settings["exercises"]), require=settings["require"])
-        grade_folder(submission, Path(folder), options)
-        rows = [json.loads(line) for line in (Path(folder) / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+        rows = []
+        with suppress(NoSubmission):  # the learner reads it in the results
+            grade_folder(submission, Path(folder), options)
+            rows = list(read_results(Path(folder) / "results.jsonl"))
     faults = [row for row in rows if "grader_error" in (row["state"], *(one["state"] for one in row["exercises"]))]
     if faults:
         print(f"The grader failed, not the learner. Please grade again.\n{json.dumps(faults, indent=1)}")
@@ -120,7 +126,7 @@ def gradescope_results(rows: Sequence[Row], exercises: Sequence[str]) -> dict[st
     unreadable = [f"{row['submission']}: {problem}" for row in rows for problem in row["problems"]]
     return {
         "tests": [_test(exercise_id, rows) for exercise_id in exercises],
-        "output": "\n".join(unreadable) or "Every exercise was run on inputs drawn for this submission.",
+        "output": "\n".join(unreadable) or (RUN if rows else NOTHING),
         "output_format": "text",
         "stdout_visibility": "hidden",
         "extra_data": {

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+MAX_LISTED = 10  # names of files in a sentence
+
 
 class Look(NamedTuple):
     """A state as people read it: a word, a sign that does without colour, and what the state means."""
@@ -47,3 +49,8 @@ def counted(count: int, noun: str, plural: str = "") -> str:
 def ids_in_order(ids: Sequence[str]) -> list[str]:
     """Exercise ids by chapter and number: 2.10 stands after 2.9."""
     return sorted(set(ids), key=lambda one: [(not part.isdigit(), part.zfill(9)) for part in one.split(".")])
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names of files for a sentence: the first few of them."""
+    return ", ".join(names[:MAX_LISTED]) + ", ..." * (len(names) > MAX_LISTED)
