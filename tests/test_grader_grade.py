@@ -414,7 +414,6 @@ BY_A_CALL = {
                    "def previous_token_score(pattern):\n    return pattern.prev().mean((0, -1))"),
     "environment": ("import os\nos.environ['SHIFT_OF_A_TEST'] = '-1'", OFFSET("int(os.environ['SHIFT_OF_A_TEST'])")),
     "star import of nothing": ("from my_utils_that_are_not_there import *", SCORE),
-    "import of nothing": ("import math, not_there_at_all", OFFSET("-int(math.exp(0))")),
     "alias": ("T = []\nalias = T\nalias.append(-1)", OFFSET("T[0]")),
     "view": ("import torch\nM = torch.ones(2, 2)\nflat = M.view(-1)\nflat[0] = -1", OFFSET("int(M[0, 0])")),
     "row": ("import torch\nM = torch.ones(2, 2)\nrow = M[0]\nrow.fill_(-1)", OFFSET("int(M[0, 0])")),
@@ -518,6 +517,36 @@ def test_a_given_helper_is_what_the_notebook_makes_of_it(old, change, argument):
     server = LocalServer()
     row = graded(json.dumps(made).encode(), replace(OPTIONS, exercises=("4.2",)), server)
     assert row["state"] == "ok" and len(server.jobs) == 2
+
+
+def test_an_import_of_a_given_cell_is_what_the_notebook_makes_of_it():
+    made = json.loads((ROOT / "exercises/01_attention_moves_information.ipynb").read_text(encoding="utf-8"))
+    answer = (
+        "def choice_attribution(terms, W_U, right, wrong):\n"
+        "    return einsum('tbpd,bpd->tbp', terms, W_U.T[right] - W_U.T[wrong])"
+    )
+    for cell in made["cells"]:
+        source = "".join(cell["source"]).replace("from einops import einsum", "from torch import einsum")
+        cell["source"] = answer if "def choice_attribution(" in source else source
+    server = LocalServer()
+    row = graded(json.dumps(made).encode(), replace(OPTIONS, exercises=("1.3",)), server)
+    assert row["state"] == "ok" and len(server.jobs) == 2
+
+
+@pytest.mark.parametrize("line", ["import math, not_there_at_all", "import not_there_at_all as a, math, os.path"])
+def test_what_is_imported_in_the_same_line_and_not_there_costs_nothing(line):
+    server, row = run_once(line, OFFSET("-int(math.exp(0))"))
+    assert row["state"] == "ok" and len(server.jobs) == 1
+
+
+def test_a_helper_with_the_name_of_an_answer_of_another_chapter_names_no_chapter():
+    cells = ("def entropy(p):\n    return 0", "for undone in (1, 2):\n    smear = undone", SCORE)
+    row = graded(notebook(*cells, 'check("3.1", previous_token_score)'), replace(OPTIONS, exercises=()))
+    assert {one["id"].partition(".")[0] for one in row["exercises"]} == {"3"}
+    row = graded(notebook(*cells), replace(OPTIONS, exercises=()))  # nothing but names tells
+    assert {one["id"].partition(".")[0] for one in row["exercises"]} > {"3"}
+    row = graded(notebook(cells[1], SCORE), replace(OPTIONS, exercises=()))
+    assert {one["id"].partition(".")[0] for one in row["exercises"]} == {"3"}
 
 
 class SlowAtFirst(LocalServer):

@@ -65,6 +65,16 @@ def test_a_compiled_answer_runs_as_it_is_written(grader, decorator):
     assert reply.state == "ok" and torch.equal(reply.outcomes[0][0].value, CASE["x"] * CASE["n"])
 
 
+def test_checks_look_at_nothing_and_pass(grader):
+    code = (
+        "from course_lib.grading import check, hint, progress, solution\nfrom course_lib import grading\n"
+        "def checked(f):\n    assert check('3.1', f).state == grading.notebook.check(3.1, f).state == 'passed'\n"
+        "    hint('0.1'), solution('0.1'), progress()\n    return f\n"
+    )
+    reply = grader.run(job(f"{code}@checked\n{body('return x')}"))
+    assert reply.state == "ok", reply
+
+
 def test_lines_count_from_the_cell_itself_when_annotations_are_from_the_future(grader):
     reply = grader.run(job(messages.FUTURE + "def answer(x: T, n: T):\n    return x.nothing"))
     failure = reply.outcomes[0][0].failure

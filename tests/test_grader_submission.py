@@ -500,7 +500,7 @@ def test_edited_set_up_does_not_matter_and_own_imports_do():
         (("x = 1",), "missing: no cell defines `previous_token_score`"),
         (("def previous_tokens_score(p): return p",), "did you mean `previous_tokens_score`?"),
         ((cell("def mine(p):\n    return p", ID),), "did you mean `mine`?"),
-        (("def previous_token_score(pattern)\n    return 1",), "syntax error in line 1: expected ':'"),
+        (("def previous_token_score(pattern)\n    return 1",), "syntax error in line 1: expected ':', as Python 3."),
         (("x = 1\ndef previous_token_score(p, p):\n    return 1",), "duplicate argument 'p'"),
         (("async def previous_token_score(p):\n    return 1",), "leave out the word `async`"),
         (("x = 1\n\ndef broken(:\n    pass\n" + SCORE,), "syntax error in line 3: invalid syntax"),

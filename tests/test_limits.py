@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import contextlib
 import signal
 import sys
 import threading
@@ -13,7 +14,7 @@ import torch
 from test_grading import row_means, toy, well_formed
 
 from course_lib.grading.examine import PASSED, TOO_SLOW, WRONG, Verdict, examine
-from course_lib.grading.limit import Limit
+from course_lib.grading.limit import Limit, TooSlow
 from course_lib.grading.output import MAX_CHARACTERS, MAX_LINES
 from course_lib.grading.report import make_report
 from course_lib.grading.run import run
@@ -122,6 +123,20 @@ def clock(request, monkeypatch):
     """Both ways to interrupt; the second is for Windows, and works here too."""
     if request.param == "thread":
         monkeypatch.setattr(Limit, "_clock", Limit._watchdog)
+
+
+@pytest.mark.parametrize(("spare", "is_over"), [(0.0, True), (30.0, False), (0.05, True)])
+def test_time_in_which_the_processor_does_something_else_counts_as_far_as_it_is_told(spare, is_over, clock):
+    limit = Limit(0.1, spare)
+    with contextlib.suppress(TooSlow):
+        limit.call(time.sleep, [0.25])
+    assert limit.expired == is_over
+
+
+def test_a_call_that_works_gets_no_spare_time():
+    limit = Limit(0.1, spare=30.0)
+    with pytest.raises(TooSlow):
+        limit.call(endless, [0])
 
 
 @pytest.mark.timeout(60)

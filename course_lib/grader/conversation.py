@@ -16,7 +16,7 @@ from course_lib.grader.process import NoWorker
 from course_lib.grader.wire import WireError, names_of
 from course_lib.grading.run import Failure, Outcome
 
-GRACE = 1.0  # seconds beyond a limit before the grader's own clock stops a worker, which should have stopped itself
+GRACE = 1.5  # seconds beyond a limit before the grader's own clock stops a worker, which should have stopped itself
 FORK_SECONDS = 20.0  # for a worker to be there and confined, before any clock of the job runs
 MAX_REPLY = 2 * LIMITS.max_bytes
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "Cannot allocate memory", "bad_alloc")

@@ -204,7 +204,10 @@ def main() -> None:
         importlib.import_module(name)
     import torch
 
+    from course_lib.grader import worker
+
     torch.set_num_threads(1)
+    worker.replace_checks()
     _rehearse()
     heap = kernel.heap()
     confinement.enter()

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from dataclasses import dataclass
 
 from course_lib.grader.reading import parse, parse_strictly
 
+READER = f"Python {sys.version_info[0]}.{sys.version_info[1]}"  # a learner's own may know newer syntax
 MAX_TRIES = 20
 MAX_PARSED = 2_000_000  # characters, in all tries
 _LINE = re.compile(r"[%!?].*|[\w., ()\[\]*'\"]+\?{1,2}|[\w, ]+=\s*[%!].*")
@@ -104,4 +106,4 @@ def _take_out(lines: list[str], place: int) -> str:
 
 def _describe(error: SyntaxError) -> str:
     where = f" in line {error.lineno}" if error.lineno else ""
-    return f"syntax error{where}: {error.msg}"
+    return f"syntax error{where}: {error.msg}, as {READER} reads it"

@@ -90,15 +90,21 @@ class Notebook:
         return tuple([(one.cell, name) for one in made for name in sorted(one.binds)][-MAX_FUNCTIONS:])
 
     def names(self, exercises: Mapping[str, Exercise]) -> tuple[str, ...]:
-        """Ids of the exercises of every chapter that the notebook names: by a cell, a function or a check."""
+        """Ids of the exercises of every chapter that the notebook names.
+
+        It does so by an answer's cell or a check. Only where there is neither, the names of functions tell: a helper
+        or a loop may have the name of an answer in another chapter.
+        """
         ids = {cell.id for cell in self.cells}
-        defined = {name for statement in self.statements if not statement.is_import for name in statement.binds}
-        chapters = set()
+        defined = {name for _, name in self.functions}
+        by_cell, by_function = set(), set()
         for exercise_id, exercise in exercises.items():
-            name = exercise.reference.__name__
-            if name in defined or exercise_id in self.checks or chapter_of(exercise).answers.get(name) in ids:
-                chapters.add(exercise_id.partition(".")[0])
-        return tuple(one for one in exercises if one.partition(".")[0] in chapters)
+            name, chapter = exercise.reference.__name__, exercise_id.partition(".")[0]
+            if exercise_id in self.checks or chapter_of(exercise).answers.get(name) in ids:
+                by_cell.add(chapter)
+            if name in defined:
+                by_function.add(chapter)
+        return tuple(one for one in exercises if one.partition(".")[0] in (by_cell or by_function))
 
     def program(self, chapter: Chapter) -> Program:
         """The given statements of a chapter, then the learner's."""

@@ -207,16 +207,25 @@ def parse(code: str) -> ast.Module | None:
 
 
 def parse_strictly(code: str) -> ast.Module:
-    """The syntax tree of some code.
+    """The syntax tree of some code, `import a, b` as two statements: an answer may need one, and the other be missing.
 
     Raises:
         SyntaxError: also for code that Python refuses in other ways.
     """
     try:
-        return trees.parse(code)
+        tree = trees.parse(code)
     except RecursionError:
         raise SyntaxError("the code is nested too deeply") from None
     except MemoryError:
         raise SyntaxError("the code is nested too deeply or too long") from None
     except ValueError as error:  # a null byte
         raise SyntaxError(str(error)) from None
+    if any(isinstance(node, ast.Import) for node in tree.body):
+        tree.body = [part for node in tree.body for part in _imports_apart(node)]
+    return tree
+
+
+def _imports_apart(node: ast.stmt) -> list[ast.stmt]:
+    if not isinstance(node, ast.Import) or len(node.names) == 1:
+        return [node]
+    return [ast.copy_location(ast.Import([name]), name) for name in node.names]

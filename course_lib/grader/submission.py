@@ -347,7 +347,9 @@ class _SecondSearch(_Search):
 
     def _matters(self, place: int, first: Mapping[str, int]) -> bool:
         statement = self.program.statements[place]
-        if statement.is_import or _answers_only(statement.node, self.others | {self.name}):
+        if statement.is_import and place not in self.notebook.edited(self.chapter):
+            return False
+        if _answers_only(statement.node, self.others | {self.name}):
             return False
         if COLAB in statement.binds | statement.reads:
             return False

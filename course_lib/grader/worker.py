@@ -23,6 +23,7 @@ from course_lib.grading import values
 from course_lib.grading.run import failure_of, run_here, seed_everything
 
 MAX_JOB = 1 << 30
+SPARE = 0.8  # seconds of a call in which others have the processor: they do not count
 
 
 class _Broken(Exception):
@@ -59,7 +60,7 @@ def work(stream: socket.socket, fields: dict[str, Any], cases: Sequence[dict[str
     taken: list[object] = []
     for case in cases:
         for seed in (1, 2):
-            outcome = run_here(answer, case, seed, fields["seconds"])
+            outcome = run_here(answer, case, seed, fields["seconds"], SPARE)
             send_frame(stream, messages.finished(outcome))
             taken = [] if taken else _take_places()  # in the second call of each case
             if outcome.failure and outcome.failure.limit is not None:
@@ -68,6 +69,29 @@ def work(stream: socket.socket, fields: dict[str, Any], cases: Sequence[dict[str
 
 def _nothing(*_args: Any, **_options: Any) -> None:
     """Show nothing: nobody looks."""
+
+
+class _Passed:
+    """What `check` and the like give here, where no verdict is made."""
+
+    state = "passed"
+
+
+def _pass(*_args: Any, **_options: Any) -> _Passed:
+    return _Passed()
+
+
+def replace_checks() -> None:
+    """From now on `check`, `hint`, `solution` and `progress` of this process look at nothing, and a check passes.
+
+    An answer may need code that calls them, and a worker may not read what they look at.
+    """
+    from course_lib import grading
+
+    for module in (grading, grading.notebook, grading.overview):
+        for name in ("check", "hint", "solution", "progress"):
+            if hasattr(module, name):
+                setattr(module, name, _pass)
 
 
 class _Shell:

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from time import monotonic
+from time import monotonic, thread_time
 from types import CodeType, FrameType
 from typing import Any
 
@@ -35,13 +35,18 @@ class TooSlow(BaseException):
 class Limit:
     """Limits one call. Make a new one for the next call.
 
+    Args of the constructor:
+        seconds: how long it may take.
+        spare: up to so many seconds in which the processor did something else are not counted.
+
     Attributes:
         expired: True when the call took longer than `seconds`.
         stack: where it stood then, as pairs of code and line number, the innermost first; empty when it had returned.
     """
 
-    def __init__(self, seconds: float | int) -> None:
-        self.seconds = seconds
+    def __init__(self, seconds: float | int, spare: float = 0.0) -> None:
+        self.seconds, self._spare = seconds, spare
+        self._started = self._worked = 0.0
         self.expired = False
         self.stack: tuple[tuple[CodeType, int], ...] = ()
         self._caller: FrameType | None = None  # the frame that calls the learner's function, while it does
@@ -56,12 +61,13 @@ class Limit:
         Raises:
             BaseException: what the function raises, and `TooSlow` when its time is over.
         """
-        tracer, started = sys.gettrace(), monotonic()
+        tracer = sys.gettrace()
+        self._started, self._worked = monotonic(), thread_time()
         with self._clock() as limited:
             try:
                 return self._call(function, arguments)
             finally:
-                self.expired |= limited and monotonic() - started > self.seconds
+                self.expired |= limited and self._is_over()
                 if self.expired:
                     sys.settrace(tracer)
 
@@ -81,6 +87,10 @@ class Limit:
         finally:
             self._caller = None
 
+    def _is_over(self) -> bool:
+        took, worked = monotonic() - self._started, thread_time() - self._worked
+        return took - min(self._spare, took - worked) > self.seconds
+
     def _is_inside(self, frame: FrameType | None) -> bool:
         """True while the learner's function, or something that it called, is running in this frame."""
         if self._caller is None or frame is self._caller:
@@ -95,7 +105,7 @@ class Limit:
         return None if event == "call" else self._trace
 
     def _interrupt(self, _signal: int, frame: FrameType | None) -> None:
-        if not self._is_inside(frame):
+        if not self._is_inside(frame) or not (self.expired or self._is_over()):
             return
         if self.expired:
             self.insist(frame)  # it goes on although it was told to stop

@@ -80,14 +80,16 @@ def run(
         return run_here(function, inputs, seed, seconds)
 
 
-def run_here(function: Callable[..., Any], inputs: Mapping[str, Any], seed: int, seconds: float | int) -> Outcome:
+def run_here(
+    function: Callable[..., Any], inputs: Mapping[str, Any], seed: int, seconds: float | int, spare: float = 0.0
+) -> Outcome:
     """As `run`, in a process that nobody needs afterwards: the global state stays as the function leaves it.
 
-    Putting it back costs more time than most answers take.
+    Putting it back costs more time than most answers take. `spare` is that of `Limit`.
     """
     _set_defaults(True, torch.float32, torch.device("cpu"))
     given = {name: values.clone(value) for name, value in inputs.items()}
-    limit = Limit(seconds)
+    limit = Limit(seconds, spare)
     seed_everything(seed)
     try:
         value = limit.call(function, given.values())
