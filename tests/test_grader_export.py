@@ -107,6 +107,8 @@ def test_people_are_found_by_number_then_login_then_name(student, submission, pe
         ("doejohn", "", "class.zip!doejohn_13_9002_hw.zip!lovelaceada_11_9001_hw.ipynb", "13"),
         ("doejohn", "", "doejohn_13_9002_.zip!lovelaceada_11_9001_hw.ipynb", "13"),
         ("John D", "", "John D_13_assignsubmission_file_/Ada Lovelace_11_assignsubmission_file_/hw.ipynb", "13"),
+        ("John D", "", "John D_13_assignsubmission_file_a_11_assignsubmission_file_.ipynb", "13"),
+        ("johnd", "", "johnd_13_9002_zz_11_assignsubmission_file_.ipynb", "13"),
         ("jdoe", "ps1", "jdoe/ps1/lovelaceada_11_9001_hw.ipynb", "13"),
         ("submission_42", "", "submission_42/lovelaceada_11_9001_hw.ipynb", None),
     ],
@@ -253,6 +255,14 @@ def test_no_cell_holds_control_codes(tmp_path):
     done = moodle([row(name, assignment=name, entries=[entry("3.1", "wrong", message=name)])], tmp_path / "out.csv")
     cells = [cell for line in lines_of(done.path) for cell in line]
     assert "bell]0;x next" in cells and all(cell.isprintable() for cell in cells)
+
+
+@pytest.mark.parametrize(
+    ("cell", "safe"),
+    [('x;=1+1;"y', "x;'=1+1;\"y"), ("a; -b", "a; '-b"), ("=a;@b", "'=a;'@b"), ("a;b; c", "a;b; c")],
+)
+def test_no_part_of_a_cell_is_a_formula_where_semicolons_stand_between_cells(cell, safe):
+    assert formula_safe(cell) == safe
 
 
 @pytest.mark.parametrize("cell", ["", "8", "-5", "+3.5", "Ada", "3.1 = wrong", "    Points Possible", "a=b"])

@@ -10,6 +10,7 @@ import struct
 import zipfile
 
 import pytest
+from effort import at_most
 
 from course_lib.grader import zips
 from course_lib.grader.folder import find_all, find_submissions
@@ -341,6 +342,17 @@ def test_submissions_travel_to_other_processes(tmp_path):
     assert [pickle.loads(pickle.dumps(one)).read() for one in find_submissions(tmp_path)] == [NOTEBOOK] * 2
 
 
+def test_a_path_of_a_zip_that_is_very_long_is_refused_soon(tmp_path):
+    long = [("a/" * 20_000 + f"{number}.ipynb", NOTEBOOK) for number in range(20)]
+    (tmp_path / "a.zip").write_bytes(make_zip([*long, ("b.ipynb", NOTEBOOK)]))
+    with at_most(seconds=3):
+        found = find_submissions(tmp_path)
+    assert [one.read() for one in found if one.name == "a.zip!b.ipynb"] == [NOTEBOOK] and len(found) == 21
+    assert max(len(one.name) for one in found) < 1_100
+    with pytest.raises(InvalidNotebook, match="name in its zip is longer than 1,000 letters"):
+        found[0].read()
+
+
 # --- who it is, where the learner names the files -------------------------------------------------------------------
 
 NAMES = ("lovelaceada_111_9001_hw.ipynb", "submitted/hopperg/ps1/hw.ipynb", "Ada L_11_assignsubmission_file_/hw.ipynb")
@@ -354,6 +366,8 @@ NAMES = ("lovelaceada_111_9001_hw.ipynb", "submitted/hopperg/ps1/hw.ipynb", "Ada
         ("eveevil_LATE_222_9002_.zip", ("eveevil", "")),  # handed in as ".zip"
         ("eveevil_222_9002_a\nb.zip", ("eveevil", "")),
         ("Eve Evil_22_assignsubmission_file_/x.zip", ("Eve Evil", "")),
+        ("evilevil_22_9002_zz_11_assignsubmission_file_.zip", ("evilevil", "")),
+        ("Eve Evil_22_assignsubmission_file_a_11_assignsubmission_file_.zip", ("Eve Evil", "")),
         ("submission_42/x.zip", ("submission_42", "")),
         ("submitted/eve/ps1/x.zip", ("eve", "ps1")),
         ("submitted/eve/x.zip", ("eve", "x")),

@@ -20,7 +20,7 @@ from grader_class import ALL, SCORE, SOURCE, LocalServer, fill, notebook, solved
 
 from benchmarks.graders.assignment import SMALL, large_ids, make_assignment
 from benchmarks.graders.spoilt import spoil
-from course_lib.grader import given, grade, rows, verdicts
+from course_lib.grader import given, grade, rows, submission, verdicts
 from course_lib.grader.folder import Submission, find_all
 from course_lib.grader.grade import (
     Options,
@@ -33,7 +33,7 @@ from course_lib.grader.reading import InvalidNotebook
 from course_lib.grader.results import merge
 from course_lib.grader.server import Reply, Server
 from course_lib.grader.store import InUse, Store, locked, written_whole
-from course_lib.grader.submission import read_notebook, second_try
+from course_lib.grader.submission import other_readings, read_notebook, second_try
 from course_lib.grading import Measure
 from course_lib.grading.examine import CHANGES, examine
 from course_lib.grading.report import findings
@@ -595,6 +595,20 @@ def test_no_wrong_answer_of_the_large_benchmark_has_a_second_try(tmp_path):
 def test_what_failed_first_is_what_the_row_tells():
     (one,) = graded(notebook("from my_utils_that_are_not_there import *", OFFSET("MISSING")))["exercises"]
     assert one["state"] == "error" and "my_utils_that_are_not_there" in one["message"]
+
+
+def test_a_notebook_of_very_many_statements_gets_no_second_try():
+    """Each exercise would look through all of them."""
+    cells = ("T = [1]", "f(T)", OFFSET("T[0]"))
+    for more, found in (("0;" * submission.MAX_STATEMENTS, False), ("0;" * 1_000, True)):
+        made = read_notebook(notebook(more, *cells))
+        assert bool(second_try(made, ALL["3.1"], ALL, broken=True)) == found
+        assert (
+            bool(
+                list(other_readings(read_notebook(notebook(more, *cells, 'check("3.1", g)', "g = 1")), ALL["3.1"], ALL))
+            )
+            == found
+        )
 
 
 @pytest.mark.parametrize("code", ["BIG = 0x" + "f" * 9000, "DEEP = " + "-" * 900 + "1", "x = 1\n" * 60_000])

@@ -131,6 +131,8 @@ def test_a_level_is_what_it_says():
         "posix_spawn": "y = os.posix_spawn('/bin/true', ['true'], {})",
         "a socket": "y = socket.socket()",
         "a unix socket": "y = socket.socket(socket.AF_UNIX)",
+        "a datagram": "y = socket.socketpair(type=socket.SOCK_DGRAM)",
+        "a row of packets": "y = socket.socketpair(type=socket.SOCK_SEQPACKET)",
         "signal the parent": "y = os.kill(os.getppid(), 0) or 1 / (os.getppid() > 0)",
         "signal all": "y = os.kill(-1, 0)",
         "stop the group": "y = os.killpg(1, signal.SIGSTOP)",
@@ -329,11 +331,14 @@ def test_the_filter_refuses_the_listed_calls_and_no_others(machine, column, arch
     lists += [] if files else [seccomp._FILES]
     refused = {numbers[column] for calls in lists for numbers in calls.values()} | {seccomp._CLONE3[column]}
     by_argument = {seccomp._CLONE[column], seccomp._TGKILL[column], seccomp._PRLIMIT[column]}
-    by_argument |= {seccomp._SET_AFFINITY[column], seccomp._PRCTL[column]}
+    by_argument |= {seccomp._SET_AFFINITY[column], seccomp._PRCTL[column], seccomp._SOCKETPAIR[column]}
     program = seccomp.make_program(machine, 7, files)
     for call in set(range(seccomp._LAST_KNOWN + 40)) - by_argument:
         allowed = filtered(program, {0: call, 4: architecture, 16: 0}) == 0x7FFF0000
         assert allowed == (call not in refused and call <= seccomp._LAST_KNOWN), call
+    kinds = [socket.SOCK_STREAM, socket.SOCK_STREAM | socket.SOCK_CLOEXEC, socket.SOCK_DGRAM, socket.SOCK_RAW]
+    pairs = [filtered(program, {0: seccomp._SOCKETPAIR[column], 4: architecture, 24: kind}) for kind in kinds]
+    assert pairs == [0x7FFF0000, 0x7FFF0000, *2 * [0x50000 | errno.EPERM]]
     signals = [filtered(program, {0: seccomp._TGKILL[column], 4: architecture, 16: pid}) for pid in (6, 7)]
     assert signals == [0x50000 | errno.EPERM, 0x7FFF0000]
     assert filtered(program, {0: 1, 4: architecture ^ 1}) == 0x80000000
@@ -374,6 +379,23 @@ def test_what_may_be_read_leaves_out_the_solutions(tmp_path, monkeypatch):
     whole = {path for path, whole in readable.readable() if whole}
     assert {str(package / "grading"), str(tmp_path / "site-packages" / "torch")} <= whole
     assert not any(str(package / "solutions").startswith(path) for path in whole)
+
+
+def test_a_link_is_no_way_to_the_solutions(tmp_path, monkeypatch):
+    """A virtual environment that is reached through a link, with others in it that lead in a circle."""
+    packages = tmp_path / "real" / "site-packages"
+    for name in ("torch", "course_lib/grading", "course_lib/solutions"):
+        (packages / name).mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real")
+    (packages / "up").symlink_to("..")
+    (packages / "mine").symlink_to("course_lib/solutions")
+    monkeypatch.setattr(readable, "PACKAGE", packages / "course_lib")
+    monkeypatch.setattr(readable, "HIDDEN", packages / "course_lib" / "solutions")
+    monkeypatch.setattr(readable, "_python", lambda: iter([str(tmp_path / "link" / "site-packages")]))
+    whole = {path for path, whole in readable.readable() if whole}
+    assert {str(tmp_path / "link/site-packages/torch"), str(packages / "course_lib/grading")} <= whole
+    hidden = os.path.realpath(packages / "course_lib" / "solutions")
+    assert not any(f"{hidden}/".startswith(f"{os.path.realpath(path)}/") for path in whole)
 
 
 def test_two_workers_have_two_users():

@@ -6,6 +6,7 @@ import ast
 import re
 
 import pytest
+from effort import at_most
 from grader_class import ALL, SCORE, notebook, solved
 
 from course_lib.grader.similar import Alike, Print, borrowed, normal_form, print_of, prints_from, published_print
@@ -108,6 +109,15 @@ def test_many_others_are_counted():
         alike.add(f"{number}.ipynb", same)
     assert "as 0.ipynb, 1.ipynb, 2.ipynb, 2 more (99" in alike.sentences("5.ipynb", same)[0]
     assert alike.sentences("6.ipynb", {"3.1": Print("y", 99), "3.2": Print("x", 99)}) == []
+
+
+def test_a_class_that_writes_the_same_is_not_sorted_for_each():
+    alike, same = Alike({}), {"3.1": Print("x", 99)}
+    names = [f"{number:05}.ipynb" for number in range(20_000)]
+    for name in names:
+        alike.add(name, same)
+    with at_most(seconds=8):
+        assert all("19996 more" in alike.sentences(name, same)[0] for name in names)
 
 
 def test_a_helper_is_part_of_the_answer():

@@ -52,8 +52,14 @@ def _one_more_at_a_time(layers: tuple[str, ...]) -> dict[str, str]:
 
 def _try(layers: tuple[str, ...]) -> dict[str, Any]:
     """Run a canary in these layers; the result's "problem" is empty where they hold."""
-    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as listener:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as named,
+    ):
         secret = Path(folder) / "secret"
+        named.bind(f"{secret}.socket")
+        os.chmod(f"{secret}.socket", 0o666)
         secret.write_text("secret")
         os.chmod(folder, 0o755)
         aims = {"secret": str(secret), "port": listener.getsockname()[1], "pid": os.getpid(), "uid": os.getuid()}
@@ -158,6 +164,14 @@ def _open_a_socket(aims: dict[str, Any]) -> bool | None:
     return None
 
 
+def _send_a_datagram(aims: dict[str, Any]) -> bool | None:
+    if not aims["filtered"]:
+        return False
+    with socket.socketpair(type=socket.SOCK_DGRAM)[0] as sender:
+        sender.sendto(b"", f"{aims['secret']}.socket")
+    return None
+
+
 def _signal_the_grader(aims: dict[str, Any]) -> bool | None:
     if aims["layers"] == ("limits",) and not aims["filtered"]:
         return False
@@ -199,7 +213,7 @@ def _be_the_graders_user(aims: dict[str, Any]) -> bool:
 ATTEMPTS: dict[str, tuple[Callable[[dict[str, Any]], bool | None], ...]] = {
     "limits": (
         *(_use_more_memory_than_allowed, _write_a_large_file, _start_a_process, _open_a_socket),
-        _signal_the_grader,
+        *(_send_a_datagram, _signal_the_grader),
     ),
     "landlock": (
         *(_read_a_file_of_the_grader, _change_a_file_of_the_grader, _plant_a_file),

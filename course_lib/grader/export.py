@@ -15,7 +15,7 @@ from pathlib import Path
 
 from course_lib.grader.roster import Matches, Table, match, match_nobody, read_table
 from course_lib.grader.states import look, number
-from course_lib.grader.tables import one_line
+from course_lib.grader.tables import NUMBER, formula_safe, one_line
 from course_lib.grader.tally import Row
 from course_lib.recorded import write_whole
 
@@ -23,7 +23,6 @@ ID_COLUMNS = {"username": "Username", "email": "Email address", "idnumber": "ID 
 _CANVAS_PEOPLE = ("Student", "ID", "SIS User ID", "SIS Login ID", "Root Account", "Integration ID", "Section")
 _MOODLE_PEOPLE = ("Identifier", "Full name", "First name", "Last name", "Surname", *ID_COLUMNS.values())
 _UNNAMED = "Exercises"  # the title of an assignment that the layout of the submissions does not name
-_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 _SHORT = 300  # characters of feedback on one exercise
 
 
@@ -100,7 +99,7 @@ def _other_totals(table: Table, rows: Sequence[Row], titles: dict[str, str]) -> 
     return tuple(
         f"{titles[name]} has {found} points in Canvas, here up to {number(_most(rows, name))}: the points are as here."
         for name, found in there.items()
-        if _NUMBER.fullmatch(found.strip()) and float(found) != _most(rows, name)
+        if NUMBER.fullmatch(found.strip()) and float(found) != _most(rows, name)
     )
 
 
@@ -149,12 +148,6 @@ def feedback(row: Row) -> str:
             cut = message if len(message) <= _SHORT else message[: _SHORT - 3] + "..."
             parts.append(f"{one['id']} {one['title']}: {look(one['state']).word}. {cut}".strip())
     return escape(" | ".join(" ".join(part.split()) for part in parts), quote=False)
-
-
-def formula_safe(cell: str) -> str:
-    """A cell that no spreadsheet runs: a text that begins like a formula gets an apostrophe before it."""
-    dangerous = cell.lstrip()[:1] in tuple("=+-@|%\uff1d\uff0b\uff0d\uff20") or cell[:1] in ("\t", "\r", "\n")
-    return f"'{cell}" if dangerous and not _NUMBER.fullmatch(cell) else cell
 
 
 def _points(row: Row) -> str:

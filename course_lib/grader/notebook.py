@@ -66,6 +66,7 @@ class Notebook:
         made._start()
         return made
 
+    @cached_property
     def as_run(self) -> Notebook | None:
         """The same with the cells in the order in which they were run last; None where that is not told, or no other.
 

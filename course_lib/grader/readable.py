@@ -38,10 +38,16 @@ def _python() -> Iterator[str]:
 
 
 def _without(path: str, hidden: str) -> list[tuple[str, bool]]:
-    """The path, or the parts of it that are not hidden."""
-    if path == hidden:
+    """The path, or the parts of it that are not hidden; also where a link leads from it to what is hidden."""
+    real = os.path.realpath(path)
+    if real == hidden:
         return []
-    if not (os.path.exists(hidden) and hidden.startswith(path + "/")):
+    if not (os.path.exists(hidden) and hidden.startswith(f"{real}/")):
         return [(path, True)]
-    parts = (part for name in sorted(os.listdir(path)) for part in _without(os.path.join(path, name), hidden))
-    return [(path, False), *parts]
+    inside = (os.path.join(path, name) for name in sorted(os.listdir(path)))
+    return [(path, False), *(part for one in inside if not _leads(one, hidden) for part in _without(one, hidden))]
+
+
+def _leads(path: str, hidden: str) -> bool:
+    """True for a link to a folder that holds what is hidden: it may lead in a circle, and nobody needs it."""
+    return os.path.islink(path) and hidden.startswith(f"{os.path.realpath(path).rstrip('/')}/")

@@ -67,6 +67,8 @@ _FILES = {  # for a worker without a file system of its own
     **{"fsetxattr": (190, 7), "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16)},
 }
 _CLONE, _CLONE3, _TGKILL = (56, 220), (435, 435), (234, 131)
+_SOCKETPAIR = (53, 199)
+_STREAM, _MODES = 1, (0, 0x800, 0x80000, 0x80800)  # of a socket, alone and not blocking, closed on exec, or both
 _PRCTL, _PRLIMIT, _SET_AFFINITY = (157, 167), (302, 261), (203, 122)
 
 
@@ -119,6 +121,8 @@ def make_program(machine: str, pid: int, files: bool) -> bytes:
     steps += _only_with(_TGKILL[column], [(_EQUAL, pid)])
     for numbers in (_PRLIMIT, _SET_AFFINITY):
         steps += _only_with(numbers[column], [(_EQUAL, 0), (_EQUAL, pid)])
+    # one that sends datagrams could send them to any socket that has a name in the file system
+    steps += _only_with(_SOCKETPAIR[column], [(_EQUAL, _STREAM | mode) for mode in _MODES], argument=1)
     steps += _never_with(_PRCTL[column], kernel.PR_SET_PDEATHSIG)
     steps += [(_RETURN, 0, 0, _ALLOW)]
     return b"".join(struct.pack("HBBI", *step) for step in steps)
@@ -137,10 +141,10 @@ def _refuse(number: int) -> tuple[int, int, int, int]:
     return (_RETURN, 0, 0, _ERRNO | number)
 
 
-def _only_with(number: int, tests: Iterable[tuple[int, int]]) -> list[tuple[int, int, int, int]]:
-    """Refuse a call unless its first argument passes one of the tests."""
+def _only_with(number: int, tests: Iterable[tuple[int, int]], argument: int = 0) -> list[tuple[int, int, int, int]]:
+    """Refuse a call unless an argument, by default its first, passes one of the tests."""
     checks = [step for code, value in tests for step in ((code, 0, 1, value), (_RETURN, 0, 0, _ALLOW))]
-    body = [(_LOAD, 0, 0, _ARGUMENT_AT), *checks, _refuse(errno.EPERM)]
+    body = [(_LOAD, 0, 0, _ARGUMENT_AT + 8 * argument), *checks, _refuse(errno.EPERM)]
     return [(_EQUAL, 0, len(body), number), *body]
 
 

@@ -169,6 +169,7 @@ class Alike:
     def __init__(self, published: Mapping[str, Print | None]) -> None:
         self._published = published
         self._groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+        self._first: dict[tuple[str, str], list[str]] = {}  # some of each group, by name
 
     def add(self, submission: str, prints: Mapping[str, Print]) -> None:
         """Note the answers of a submission."""
@@ -180,13 +181,17 @@ class Alike:
         return [text for one, found in prints.items() if (text := self._sentence(submission, one, found))]
 
     def _sentence(self, submission: str, exercise_id: str, found: Print) -> str:
-        others = sorted(name for name in self._groups[exercise_id, found.hash] if name != submission)
+        key = (exercise_id, found.hash)
+        if key not in self._first:  # all have been added now, and a class may write the same
+            self._first[key] = sorted(self._groups[key])[: MAX_NAMES + 1]
+        others = [name for name in self._first[key] if name != submission][:MAX_NAMES]
+        n_more = len(self._groups[key]) - 1 - len(others)
         published = self._published.get(exercise_id)
         same = [PUBLISHED] if published is not None and published.hash == found.hash else []
         if not same and not others:
             return ""
-        more = [f"{len(others) - MAX_NAMES} more"] if len(others) > MAX_NAMES else []
-        listed = ", ".join([*same, *others[:MAX_NAMES], *more])
+        more = [f"{n_more} more"] if n_more > 0 else []
+        listed = ", ".join([*same, *others, *more])
         short = ": short, so many may write the same" if found.nodes < SHORT else ""
         return f"{exercise_id}: the same syntax tree as {listed} ({found.nodes} nodes{short})"
 

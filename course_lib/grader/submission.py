@@ -25,6 +25,7 @@ __all__ = ["Answers", "InvalidNotebook", "answers_of", "other_readings", "read_a
 
 
 MAX_SECOND = 200_000  # characters of code; a larger notebook gets no second try, which takes the grader its time
+MAX_STATEMENTS = 3_000  # likewise; all solution notebooks together have about a thousand
 SECOND_SIZE = 2 * MAX_SIZE  # of all that a second try runs; the course's own notebooks have up to 10,000
 COLAB = "keep_long_runs_on_my_drive"  # what only the set-up for Colab speaks of, in every notebook of the course
 FAULTS = (OSError, MemoryError)  # of this machine; whatever else goes wrong here lies in what is read
@@ -117,7 +118,7 @@ def second_try(
         exercises: all of the course, by id; the answers to the others, and what is given for them, change nothing.
         broken: the first try did not come to the answer; then the same statements get a second one.
     """
-    if sum(len(cell.code) for cell in notebook.cells) > MAX_SECOND:
+    if _is_large(notebook):
         return ()
     try:
         return _SecondSearch(notebook, exercise, exercises).cells(broken)
@@ -135,9 +136,9 @@ def other_readings(
     It is what the last check was given instead of the name, or the definition on the other side of that check, or
     what the name meant when the cells were last run, if that was not from top to bottom.
     """
-    if sum(len(cell.code) for cell in notebook.cells) > MAX_SECOND:
+    if _is_large(notebook):
         return
-    for search, made in ((_CheckedSearch, notebook), (_FarSearch, notebook), (_SecondSearch, notebook.as_run())):
+    for search, made in ((_CheckedSearch, notebook), (_FarSearch, notebook), (_SecondSearch, notebook.as_run)):
         try:
             cells = search(made, exercise, exercises).cells(broken=True) if made else ()
         except FAULTS:
@@ -146,6 +147,10 @@ def other_readings(
             cells = ()
         if cells:
             yield cells
+
+
+def _is_large(notebook: Notebook) -> bool:
+    return len(notebook.statements) > MAX_STATEMENTS or sum(len(cell.code) for cell in notebook.cells) > MAX_SECOND
 
 
 class _Search:

@@ -15,7 +15,9 @@ from course_lib.grader.states import ids_in_order
 from course_lib.grader.store import written_whole
 
 Row = dict[str, Any]
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA = tuple("=+-@|%\uff1d\uff0b\uff0d\uff20")
+_LATER_FORMULA = re.compile(rf"(;\s*)(?=[{re.escape(''.join(_FORMULA))}])")
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _PLAIN = ("submission", "student", "assignment", "state", "score", "max_score")
 _LISTS = ("problems", "skipped", "similar", "isolation")
@@ -88,8 +90,17 @@ def _safe(value: Any) -> Any:
     if not isinstance(value, str):
         return "" if value is None else value
     text = _CONTROL.sub("", value)
-    formula = value.startswith(_FORMULA) or text.lstrip().startswith(_FORMULA[:4])
-    return f"'{text}" if formula else text
+    return formula_safe(text) if text[:1] == value[:1] else f"'{text}"
+
+
+def formula_safe(cell: str) -> str:
+    """A cell that no spreadsheet runs: what begins like a formula gets an apostrophe before it.
+
+    So does what follows a `;`, where many spreadsheets begin another cell.
+    """
+    cell = _LATER_FORMULA.sub(r"\1'", cell)
+    dangerous = cell.lstrip()[:1] in _FORMULA or cell[:1] in ("\t", "\r", "\n")
+    return f"'{cell}" if dangerous and not NUMBER.fullmatch(cell) else cell
 
 
 def one_line(text: str) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 from course_lib.grader.reading import MAX_BYTES, InvalidNotebook
 
 MAX_MEMBERS, MAX_INNER_MEMBERS = 100_000, 1_000
+MAX_NAME = 1_000  # letters of a path in a zip; thousands of long ones take minutes
 MAX_INNER_ZIP = 64 << 20  # bytes of a zip within a zip
 MAX_INNER_TOTAL = 256 << 20  # bytes that a zip within a zip may unpack to
 MAX_EXCESS, PLAIN_RATIO = 256 << 20, 4  # zips in one zip may unpack to 4 times their packed size, and 256 MiB more
@@ -65,7 +66,7 @@ def members(archive: zipfile.ZipFile, size: int, inner: bool) -> list[Member]:
         raise InvalidNotebook(f"The zip unpacks to more than {MAX_INNER_TOTAL >> 20} MiB.")
     refused = set() if inner else _too_much(infos)
     return [
-        Member(clean(info.filename), place, _problem(info) or (_TOO_MUCH if place in refused else ""))
+        Member(clean(info.filename[:MAX_NAME]), place, _problem(info) or (_TOO_MUCH if place in refused else ""))
         for place, info in enumerate(infos)
         if not info.is_dir()
     ]
@@ -88,6 +89,8 @@ def clean(name: str) -> str:
 
 
 def _problem(info: zipfile.ZipInfo) -> str:
+    if len(info.filename) > MAX_NAME:
+        return f"The file's name in its zip is longer than {MAX_NAME:,} letters."
     if info.flag_bits & _ENCRYPTED:
         return "The file is encrypted in its zip."
     if info.compress_type not in _METHODS:

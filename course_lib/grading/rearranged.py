@@ -54,9 +54,9 @@ def _added_axis(evidence: Evidence) -> str:
 
 
 def _repeats_along(evidence: Evidence, expected: Tensor, got: Tensor, axis: int) -> bool:
-    if got.ndim != expected.ndim + 1 or not got.shape[axis]:
+    if got.ndim != expected.ndim + 1 or not got.shape[axis] or got.select(axis, 0).shape != expected.shape:
         return False
-    return all(evidence.close(expected, part) for part in got.unbind(axis))
+    return evidence.close(expected.unsqueeze(axis).expand_as(got), got)
 
 
 def _swapped_axes(evidence: Evidence) -> str:
