@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.graders.assignment import Assignment, notebook
 from benchmarks.process import ROOT, PeerError
-from course_lib.grader.rows import workers
+from course_lib.grader.rows import cores
 
 NBGRADER_CONFIG = """
 c = get_config()
@@ -67,7 +67,7 @@ class Ours(Grader):
     """`python -m course_lib grade`."""
 
     name = "course"
-    parallel = workers()  # as where nothing else is asked for
+    parallel = cores()  # as where nothing else is asked for
 
     def hand_in(self, numbers: Sequence[int]) -> None:
         """Plain notebooks in one folder."""

@@ -138,7 +138,7 @@ def _grade(parser: argparse.ArgumentParser) -> None:
         help=f"refuse to run below this level: {', '.join(LEVELS)} (default: none)")  # fmt: skip
     add("--isolation", metavar="LEVEL", choices=(*LEVELS, "best"), default="best",
         help="use the layers up to this level only (default: best, all that this machine has)")  # fmt: skip
-    add("--jobs", type=int, metavar="N", help="exercises at a time, 1 to 64 (default: one more than cores)")
+    add("--jobs", type=int, metavar="N", help="exercises at a time, 1 to 64 (default: one a core)")
     add("--shard", metavar="I/N", help="grade share I of N only, for example 2/8")
     add("--scheduler", metavar="ADDRESS", help="grade on this Dask cluster, for example tcp://HOST:8786")
     _json(parser)

@@ -20,7 +20,7 @@ from course_lib.grader.choice import exercise_ids
 from course_lib.grader.cluster import ClusterError, grade_on_cluster
 from course_lib.grader.grade import OnRow, Options, Row, Summary, TooLittleIsolation, grade_folder
 from course_lib.grader.gradescope import write_autograder
-from course_lib.grader.rows import workers
+from course_lib.grader.rows import cores
 from course_lib.grader.states import LOOKS, counted, listed
 from course_lib.grader.store import InUse, Store
 from course_lib.grader.tables import one_line
@@ -99,7 +99,7 @@ def _grade(options: argparse.Namespace) -> Told:
         exercises=exercise_ids(options.exercises) if options.exercises else (),
         isolation=options.isolation,
         require=options.require,
-        parallel=_jobs(options.jobs) if options.jobs is not None else workers(),
+        parallel=_jobs(options.jobs) if options.jobs is not None else cores(),
         shard=_shard(options.shard),
     )
     _check_levels(chosen)

@@ -46,13 +46,8 @@ class Workers(Protocol):
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
+    """Processor cores that this process may use; so many workers at a time leave each slow answer one."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def workers() -> int:
-    """Workers that keep all cores busy: one more than cores, since each waits for the grader now and then."""
-    return cores() + 1
 
 
 @dataclass(frozen=True)
@@ -72,7 +67,7 @@ class Options:
     exercises: tuple[str, ...] = ()
     isolation: str = "best"
     require: str = "none"
-    parallel: int = field(default_factory=workers)
+    parallel: int = field(default_factory=cores)
     shard: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:
