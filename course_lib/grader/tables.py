@@ -89,8 +89,7 @@ def _safe(value: Any) -> Any:
     """
     if not isinstance(value, str):
         return "" if value is None else value
-    text = _CONTROL.sub("", value)
-    return formula_safe(text) if text[:1] == value[:1] else f"'{text}"
+    return formula_safe(_CONTROL.sub("", value))
 
 
 def formula_safe(cell: str) -> str:
