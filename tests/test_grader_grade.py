@@ -310,6 +310,8 @@ HOSTILE = [
     torch.zeros([1] * 60),
     torch.zeros(0),
     torch.zeros(3_000_000),
+    torch.ones(1, 2**20),
+    torch.ones(2**20, 1),
     (torch.zeros(4),) * 4000,
     None,
     True,
@@ -320,7 +322,7 @@ HOSTILE = [
 def test_no_value_makes_the_judge_fail_or_linger(exercise_id):
     task = verdicts.task_of(ALL[exercise_id], 5)
     for value in HOSTILE:
-        with at_most(seconds=4):
+        with at_most(seconds=2):
             one = verdicts.entry_of(task, Reply("ok", tuple((Outcome(value), Outcome(value)) for _ in task.cases)))
         assert one["state"] == "wrong", value
         assert len(one["message"]) <= 2000
@@ -599,16 +601,11 @@ def test_what_failed_first_is_what_the_row_tells():
 
 def test_a_notebook_of_very_many_statements_gets_no_second_try():
     """Each exercise would look through all of them."""
-    cells = ("T = [1]", "f(T)", OFFSET("T[0]"))
-    for more, found in (("0;" * submission.MAX_STATEMENTS, False), ("0;" * 1_000, True)):
-        made = read_notebook(notebook(more, *cells))
-        assert bool(second_try(made, ALL["3.1"], ALL, broken=True)) == found
-        assert (
-            bool(
-                list(other_readings(read_notebook(notebook(more, *cells, 'check("3.1", g)', "g = 1")), ALL["3.1"], ALL))
-            )
-            == found
-        )
+    cells = ("T = [1]", "f(T)", OFFSET("T[0]"), "g = 1", 'check("3.1", g)')
+    for count, is_tried in ((submission.MAX_STATEMENTS, False), (1_000, True)):
+        made = read_notebook(notebook("0;" * count, *cells))
+        assert bool(second_try(made, ALL["3.1"], ALL, broken=True)) == is_tried
+        assert any(other_readings(made, ALL["3.1"], ALL)) == is_tried
 
 
 @pytest.mark.parametrize("code", ["BIG = 0x" + "f" * 9000, "DEEP = " + "-" * 900 + "1", "x = 1\n" * 60_000])

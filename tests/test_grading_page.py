@@ -9,8 +9,11 @@ import yaml
 
 from benchmarks import grading_table
 from course_lib import __main__ as front
-from course_lib.grader import commands
+from course_lib.grader import commands, conversation, submission, worker, zips
 from course_lib.grader.isolation import LEVELS
+from course_lib.grader.reading import MAX_BYTES
+from course_lib.grader.verdicts import SECOND_SECONDS
+from course_lib.grading.spec import SECONDS
 from course_lib.recorded import load_recorded
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,3 +57,11 @@ def test_a_failure_is_told():
 def test_without_a_record_the_page_says_so(monkeypatch, tmp_path):
     monkeypatch.setattr(grading_table, "FOLDER", tmp_path)
     assert grading_table.benchmark_page() == "No benchmark is recorded yet."
+
+
+def test_the_limits_that_it_names_are_those_of_the_program():
+    assert f"{SECONDS:g} seconds where it says nothing" in PAGE
+    assert f"Up to {worker.SPARE} seconds in which" in PAGE and f"after {conversation.GRACE} seconds more" in PAGE
+    assert f"They may take {SECOND_SECONDS:g} seconds" in PAGE and f"{submission.MAX_SECOND:,} characters" in PAGE
+    assert f"{submission.MAX_STATEMENTS:,} statements" in PAGE and f"{MAX_BYTES >> 20} MiB" in PAGE
+    assert f"a path in a zip {zips.MAX_NAME:,} letters" in PAGE

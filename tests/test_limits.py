@@ -139,16 +139,18 @@ def test_a_call_that_works_gets_no_spare_time():
         limit.call(endless, [0])
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(20)
 @pytest.mark.parametrize("answer", ENDLESS, ids=lambda answer: answer.__name__)
 def test_a_call_that_takes_too_long_is_stopped(answer, clock):
+    started = time.monotonic()
     verdict = verdict_of(answer)
     assert verdict.state == TOO_SLOW
     assert len(verdict.trials) == 1  # the other case is not tried
+    assert time.monotonic() - started < 5
     well_formed(make_report(verdict)._repr_html_())
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(20)
 def test_handlers_timers_and_tracers_are_put_back(clock):
     def wake(number, frame):
         woken.append(number)
@@ -190,7 +192,7 @@ def test_cleaning_up_is_not_interrupted():
     assert torch.is_grad_enabled()
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(20)
 def test_ctrl_c_still_passes_through(clock):
     def interrupted(x):
         _thread.interrupt_main()

@@ -28,8 +28,8 @@ from course_lib.recorded import write_whole
 DISTRIBUTION = "induction-heads-course"
 _PACKAGE = Path(__file__).resolve().parents[1]
 _SCRIPTS = ("setup.sh", "run_autograder")
-RUN = "Every exercise was run on inputs drawn for this submission."
-NOTHING = "No notebook was handed in: upload an .ipynb or a .py file, or a zip of such files."
+_RUN = "Every exercise was run on inputs drawn for this submission."
+_NOTHING = "No notebook was handed in: upload an .ipynb or a .py file, or a zip of such files."
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the same files give the same zip
 
 
@@ -126,7 +126,7 @@ def gradescope_results(rows: Sequence[Row], exercises: Sequence[str]) -> dict[st
     unreadable = [f"{row['submission']}: {problem}" for row in rows for problem in row["problems"]]
     return {
         "tests": [_test(exercise_id, rows) for exercise_id in exercises],
-        "output": "\n".join(unreadable) or (RUN if rows else NOTHING),
+        "output": "\n".join(unreadable) or (_RUN if rows else _NOTHING),
         "output_format": "text",
         "stdout_visibility": "hidden",
         "extra_data": {

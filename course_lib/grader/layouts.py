@@ -9,7 +9,7 @@ import re
 from pathlib import PurePosixPath
 
 # Canvas: lovelaceada_LATE_1234_56789_hw1.ipynb; Moodle: Ada Lovelace_1234_assignsubmission_file_/hw1.ipynb
-# What stands at the end is the learner's own name of the file, so the first that looks like a platform's counts.
+# Their end is what the learner called the file. It may look like another platform's, so what is in front decides.
 _EXPORTS = (
     re.compile(r"(?P<student>[^_/]+)(?:_LATE)?_(?P<number>\d+)_\d+_(?!assignsubmission_).*", re.DOTALL),
     re.compile(r"(?P<student>.+?)_(?P<number>\d+)_assignsubmission_[a-z]+(?:_.*)?", re.DOTALL),
