@@ -14,13 +14,16 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 COLUMN_BYTES = 256  # attention of so many queries together: 64 in float32, 128 in bfloat16, over the keys they can see
-LOGITS_AT_ONCE = 2**20  # logits are made, used and forgotten in pieces of about this many numbers
-ON_A_GPU = 32  # times as much at once: it has no small cache to fill, and each start of a kernel costs time
+# Logits are made, used and forgotten in pieces of at most this size. Each piece adds to the gradient of all of W_U, so
+# smaller ones take more time; larger ones take more memory.
+ROWS_AT_ONCE, LOGITS_AT_ONCE = 512, 2**21
+ON_A_GPU = 16  # times as much at once: it has no small cache to fill, and each start of a kernel costs time
 
 
 def rows_at_once(d_vocab: int, device: torch.device) -> int:
     """How many rows of logits are made together: at least 1."""
-    return max(1, LOGITS_AT_ONCE * (ON_A_GPU if device.type == "cuda" else 1) // d_vocab)
+    rows = min(ROWS_AT_ONCE, LOGITS_AT_ONCE // d_vocab)
+    return max(1, rows * (ON_A_GPU if device.type == "cuda" else 1))
 
 
 def causal_attention(
@@ -160,15 +163,17 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_b = None if b is None else torch.zeros_like(b, dtype=exact)
         for x_part, target in zip(x.split(rows), targets[:, None].split(rows), strict=True):
             logits = x_part @ W if b is None else x_part @ W + b.to(x.dtype)
-            log_probs = logits.log_softmax(dim=-1, dtype=exact)
-            loss -= log_probs.gather(1, target).sum()
-            probs = log_probs.exp_()
+            probs = logits.softmax(dim=-1, dtype=exact)
+            # log p(target) = log p(likeliest token) - how far its logit lies below that of the likeliest
+            below = logits.amax(dim=-1, keepdim=True).to(exact) - logits.gather(1, target).to(exact)
+            loss += (below - probs.amax(dim=-1, keepdim=True).log()).sum()
             probs.scatter_add_(1, target, probs.new_full(target.shape, -1.0))  # the gradient, times the number of rows
             grad_logits = probs.to(x.dtype)
             grad_x.append(grad_logits @ W.T)
             grad_W += x_part.T @ grad_logits
             if b is not None:
                 grad_b += probs.sum(dim=0)
+            del logits, probs, grad_logits  # before the next piece is made
         ctx.save_for_backward(torch.cat(grad_x), grad_W, grad_b)
         ctx.dtypes = x.dtype, W.dtype, None if b is None else b.dtype
         return loss / len(x)
