@@ -44,6 +44,7 @@ from course_lib.train import TrainConfig, train
 from tools.status import commit, processor
 
 RECORD = ROOT / "course_lib" / "assets" / "runs" / "race.json"
+FLOAT32_RECORD = RECORD.with_name("race_float32.json")  # of a machine without fast bfloat16
 QUICK_RECORD = ROOT / "_build" / "race-quick.json"
 KEPT = ROOT / "_build" / "race"  # finished runs
 THRESHOLD = 0.5  # prefix matching of a head that counts as formed
@@ -226,6 +227,11 @@ def recipe(setting: Setting) -> dict:
     }
 
 
+def record_path() -> Path:
+    """Where the record of this machine belongs."""
+    return FLOAT32_RECORD if precision_dtype("auto", best_device()) == torch.float32 else RECORD
+
+
 def machine() -> dict:
     """What the runs are computed on and with."""
     return {
@@ -333,7 +339,7 @@ def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.race", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="try the machinery on tiny models, two seeds, four steps")
     quick = parser.parse_args(words).quick
-    settings, seeds, path = (quick_settings(), SEEDS[:2], QUICK_RECORD) if quick else (SETTINGS, SEEDS, RECORD)
+    settings, seeds, path = (quick_settings(), SEEDS[:2], QUICK_RECORD) if quick else (SETTINGS, SEEDS, record_path())
     os.environ["COURSE_STATIC"] = "1"  # no progress bars beside the clock
     try:
         record = make_record(settings, seeds, " ".join(["python -m benchmarks.race", *words]), quick)

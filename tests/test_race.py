@@ -1,7 +1,7 @@
 """The race to an induction head, on tiny models: what is run, kept and written. No time is judged."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def elsewhere(tmp_path, monkeypatch):
     tokens = np.random.default_rng(0).integers(1, 1024, 4000).astype(np.uint16)
     corpus = Corpus(tokens, tokens, d_vocab=1024, n_files=2, n_bytes=8000, hash="0123456789abcdef")
     monkeypatch.setattr(race, "corpus", lambda: corpus)
-    for name in ("RECORD", "QUICK_RECORD", "KEPT"):
+    for name in ("RECORD", "FLOAT32_RECORD", "QUICK_RECORD", "KEPT"):
         monkeypatch.setattr(race, name, tmp_path / name.lower())
     return tmp_path
 
@@ -40,7 +40,7 @@ def scripted(monkeypatch):
 
 def test_the_quick_race_writes_a_whole_record(elsewhere, capsys):
     assert race.main(["--quick"]) == 0
-    assert not race.RECORD.exists()
+    assert not race.RECORD.exists() and not race.FLOAT32_RECORD.exists()
     record = json.loads(race.QUICK_RECORD.read_text())
     wanted = {
         "command",
@@ -195,13 +195,22 @@ def test_the_film_marks_where_a_head_has_formed():
     assert all(len(panel["layer"]) == 1 for panel in without)
 
 
-def test_the_shipped_record_fits_the_page():
-    record = load_recorded("race")
+@pytest.mark.parametrize(("name", "of_text"), [("race", "bfloat16"), ("race_float32", "float32")])
+def test_the_shipped_record_fits_the_page(name, of_text):
+    record = load_recorded(name)
     assert [one["name"] for one in record["settings"]] == [setting.name for setting in race.SETTINGS]
-    for one in record["settings"]:
+    for one, setting in zip(record["settings"], race.SETTINGS, strict=True):
+        assert one["recipe"]["precision"] == (of_text if isinstance(setting.data, race.Text) else "float32")
+        assert one["recipe"]["train"] == json.loads(json.dumps(asdict(setting.train)))
         assert [run["seed"] for run in one["runs"]] == list(race.SEEDS)
         for run in one["runs"]:
             assert run["reached"] == (run["prefix_matching"][-1] > record["threshold"])
             assert max(run["prefix_matching"][:-1]) <= record["threshold"]
     films = [one["film"]["records"] for one in record["settings"] if "film" in one]
     assert len(films) == 2 and all(film[-1]["step"] > film[0]["step"] == 0 for film in films)
+
+
+@pytest.mark.parametrize(("dtype", "name"), [(torch.float32, "float32_record"), (torch.bfloat16, "record")])
+def test_a_machine_without_bfloat16_writes_a_record_of_its_own(dtype, name, elsewhere, monkeypatch):
+    monkeypatch.setattr(race, "precision_dtype", lambda precision, device: dtype)
+    assert race.record_path() == elsewhere / name
