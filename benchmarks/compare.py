@@ -26,6 +26,7 @@ from benchmarks.worker import decoded
 from tools.status import commit, processor
 
 RECORD = ROOT / "course_lib" / "assets" / "runs" / "benchmarks.json"
+FLOAT32_RECORD = RECORD.with_name("benchmarks_float32.json")  # of a CPU without fast bfloat16
 GPU_RECORD = RECORD.with_name("benchmarks_gpu.json")
 RATED_SIDE = {"cpu": 2048, "cuda": 8192}  # of the matrices whose product tells the rate of the machine
 QUICK_RECORD = ROOT / "_build" / "benchmarks-quick.json"
@@ -232,14 +233,21 @@ def read_options(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--threads", type=int, default=2, help="threads of each peer (default 2)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--output", type=Path, help=f"the record (default: {RECORD.relative_to(ROOT)})")
+    parser.add_argument("--output", type=Path, help=f"the record (default: in {RECORD.parent.relative_to(ROOT)})")
     options = parser.parse_args(arguments)
     if options.threads < 1:
         parser.error(f"--threads must be at least 1, got {options.threads}")
-    of_device = GPU_RECORD if options.device == "cuda" else RECORD
-    options.output = options.output or (QUICK_RECORD if options.quick else of_device)
     options.given = arguments
     return options
+
+
+def record_path(options: argparse.Namespace, rates: dict[str, float]) -> Path:
+    """Where a record belongs: where the options say, or by what the machine can do, which `rates` tell."""
+    if options.output or options.quick:
+        return options.output or QUICK_RECORD
+    if options.device == "cuda":
+        return GPU_RECORD
+    return RECORD if "bfloat16" in rates else FLOAT32_RECORD
 
 
 def main(arguments: list[str]) -> int:
@@ -252,13 +260,14 @@ def main(arguments: list[str]) -> int:
         print(f"Nothing was measured: {REFERENCE}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"Stopped. Nothing was written; {options.output} is as it was.", file=sys.stderr)
+        print("Stopped. Nothing was written; earlier records are as they were.", file=sys.stderr)
         return 130
     versions = record.pop("versions")
     record = {"provenance": provenance(options, load, time.perf_counter() - started, versions)} | record
-    write_json(options.output, record)
+    path = record_path(options, record["machine"]["rates"])
+    write_json(path, record)
     print(text_table(record))
-    print(f"{options.output} is written.")
+    print(f"{path} is written.")
     return 0
 
 

@@ -286,7 +286,7 @@ def test_what_was_there_stays_until_the_new_record_is_whole(tmp_path, monkeypatc
         compare.write_json(path, {"not JSON": object()})
     monkeypatch.setattr(compare, "run", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
     assert compare.main(["--quick", "--output", str(path)]) == 130
-    assert "is as it was" in capsys.readouterr().err
+    assert "earlier records are as they were" in capsys.readouterr().err
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
     compare.write_json(path, {"a": 1})
     assert json.loads(path.read_text()) == {"a": 1} and list(tmp_path.iterdir()) == [path]
@@ -296,7 +296,20 @@ def test_options_are_checked(capsys):
     with pytest.raises(SystemExit):
         compare.read_options(["--threads", "0"])
     assert "--threads must be at least 1, got 0" in capsys.readouterr().err
-    assert compare.read_options(["--quick"]).output != compare.read_options([]).output == compare.RECORD
+
+
+@pytest.mark.parametrize(
+    ("words", "rates", "record"),
+    [
+        ([], {"float32": 1.0, "bfloat16": 2.0}, compare.RECORD),
+        ([], {"float32": 1.0}, compare.FLOAT32_RECORD),
+        (["--device", "cuda"], {"float32": 1.0, "bfloat16": 2.0}, compare.GPU_RECORD),
+        (["--quick"], {"float32": 1.0}, compare.QUICK_RECORD),
+        (["--quick", "--output", "here.json"], {"float32": 1.0}, Path("here.json")),
+    ],
+)
+def test_every_kind_of_machine_has_a_record_of_its_own(words, rates, record):
+    assert compare.record_path(compare.read_options(words), rates) == record
 
 
 def test_the_course_runs_where_the_driver_does():
