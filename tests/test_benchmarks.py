@@ -316,8 +316,12 @@ def test_the_course_runs_where_the_driver_does():
     assert worker_command("course")[0] == sys.executable
 
 
-def test_the_record_is_complete_and_says_where_it_comes_from():
-    record = load_recorded("benchmarks")
+@pytest.mark.parametrize(
+    ("name", "rated"), [("benchmarks", ["float32", "bfloat16"]), ("benchmarks_float32", ["float32"])]
+)
+def test_the_record_is_complete_and_says_where_it_comes_from(name, rated):
+    record = load_recorded(name)
+    assert list(record["machine"]["rates"]) == rated
     wanted = {"command", "date", "commit", "hardware", "device", "threads", "versions", "quick"}
     assert wanted <= set(record["provenance"])
     assert {one["task"] for one in record["jobs"]} == set(TITLES)
@@ -327,8 +331,9 @@ def test_the_record_is_complete_and_says_where_it_comes_from():
     assert {one["varied"] for one in record["sizes"]} == set(full_plan().sizes)
 
 
-def test_the_sweep_of_the_record_agrees_with_transformer_lens():
-    found = [one["peers"] for one in load_recorded("benchmarks")["jobs"] if one["task"] == "ablation_sweep"]
+@pytest.mark.parametrize("name", ["benchmarks", "benchmarks_float32"])
+def test_the_sweep_of_the_record_agrees_with_transformer_lens(name):
+    found = [one["peers"] for one in load_recorded(name)["jobs"] if one["task"] == "ablation_sweep"]
     assert found and all(peers["transformer_lens 3.9"]["difference"] <= 1e-5 for peers in found)
 
 
