@@ -114,6 +114,19 @@ def test_loss_survives_logits_far_apart():
     torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-3)
 
 
+def test_small_losses_are_exact():
+    x, W, b, _ = loss_inputs(30, scale=4.0)
+    targets = (x @ W + b).argmax(dim=-1)
+    exact = plain_loss(x.double(), W.double(), b.double(), targets)
+    assert 1e-6 < exact < 0.1
+    torch.testing.assert_close(linear_cross_entropy(x, W, b, targets).double(), exact, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("d_vocab", "rows"), [(50, 512), (4096, 512), (16384, 128), (2**21, 1), (2**22, 1)])
+def test_pieces_of_logits_are_bounded_in_rows_and_in_numbers(d_vocab, rows):
+    assert fast.rows_at_once(d_vocab, torch.device("cpu")) == rows
+
+
 def test_loss_under_autocast_is_that_of_logits_made_in_bfloat16():
     x, W, _, targets = loss_inputs(40, bias=False)
     with torch.autocast("cpu", torch.bfloat16):
