@@ -79,19 +79,21 @@ class Setting:
     model: ModelConfig
     data: RepeatedSegments | Text
     train: TrainConfig  # its `steps` are the limit
+    later_qk: float = 0.5  # initial size of W_Q and W_K in all layers but the first, 1 as usual
 
 
-SEGMENTS = RepeatedSegments()
-SYNTHETIC = ModelConfig(n_layers=2, n_heads=4, d_model=64, d_head=16, d_vocab=SEGMENTS.d_vocab, n_ctx=101)
-TEXT = ModelConfig(n_layers=2, d_vocab=1024, n_ctx=256, learned_positions=False)
+SEGMENTS = RepeatedSegments(batch=24)
+SYNTHETIC = ModelConfig(n_layers=2, n_heads=2, d_model=64, d_head=32, d_vocab=SEGMENTS.d_vocab, n_ctx=101)
+TEXT = ModelConfig(n_layers=2, d_vocab=512, n_ctx=256, learned_positions=False)
 ON_SYNTHETIC = TrainConfig(steps=1000, lr=8e-3, measure_every=10)
 ON_TEXT = TrainConfig(steps=3000, lr=4e-3, warmup_steps=100, precision="auto", measure_every=50)
 SMEARED = {"n_layers": 1, "smeared_keys": True}
 
+TWO_LAYERS = Setting("real text, two layers", TEXT, Text(), ON_TEXT)
 SETTINGS = (
     Setting("synthetic, two layers", SYNTHETIC, SEGMENTS, ON_SYNTHETIC),
     Setting("synthetic, one layer with smeared keys", replace(SYNTHETIC, **SMEARED), SEGMENTS, ON_SYNTHETIC),
-    Setting("real text, two layers", TEXT, Text(), ON_TEXT),
+    TWO_LAYERS,
     Setting(
         "real text, one layer with smeared keys",
         replace(TEXT, **SMEARED, learned_positions=True),  # large positions disturb where no head needs them
@@ -99,9 +101,14 @@ SETTINGS = (
         replace(ON_TEXT, steps=1000, lr=8e-3, measure_every=20),
     ),
 )
+# What the recipe for two layers on real text owes to its parts: one of them undone at a time.
+UNDONE = (
+    replace(TWO_LAYERS, name="vocabulary as in the chapters", model=replace(TEXT, d_vocab=1024)),
+    replace(TWO_LAYERS, name="first size of all queries and keys as usual", later_qk=1.0),
+)
 
 
-def quick_settings() -> tuple[Setting, ...]:
+def quick(settings: Sequence[Setting]) -> tuple[Setting, ...]:
     """The same settings with tiny models and four steps, to try the machinery."""
     return tuple(
         replace(
@@ -110,7 +117,7 @@ def quick_settings() -> tuple[Setting, ...]:
             data=replace(setting.data, batch=2),
             train=replace(setting.train, steps=4, measure_every=2),
         )
-        for setting in SETTINGS
+        for setting in settings
     )
 
 
@@ -139,13 +146,27 @@ def batches_of(setting: Setting, seed: int) -> Batches:
     """The training data of one seed."""
     if isinstance(setting.data, RepeatedSegments):
         return replace(setting.data, seed=seed)
-    return corpus().batches(**asdict(setting.data), seed=seed)
+    return corpus(setting.model.d_vocab).batches(**asdict(setting.data), seed=seed)
 
 
 @cache
-def corpus() -> Corpus:
-    """The text of this machine, loaded once."""
-    return load_corpus()
+def corpus(d_vocab: int) -> Corpus:
+    """The text of the course in so many tokens, loaded once."""
+    return load_corpus().with_vocabulary(d_vocab)
+
+
+def new_model(setting: Setting, seed: int) -> Transformer:
+    """The model of one seed, with random weights.
+
+    Without smaller queries and keys in the second layer, that layer gets the previous-token head with some seeds. No
+    later head can read it there.
+    """
+    model = Transformer(setting.model, seed=seed)
+    with torch.no_grad():
+        for block in model.blocks[1:]:
+            block.attn.W_Q *= setting.later_qk
+            block.attn.W_K *= setting.later_qk
+    return model.to(best_device())
 
 
 def random_tokens_of(setting: Setting) -> Tensor:
@@ -161,9 +182,9 @@ def race(setting: Setting, seed: int) -> dict:
         `prefix_matching`: the best head's score at each measurement.
     """
     batches, watch = batches_of(setting, seed), _Watch(random_tokens_of(setting))
-    train(Transformer(setting.model, seed=seed).to(best_device()), batches, replace(setting.train, steps=1))
+    train(new_model(setting, seed), batches, replace(setting.train, steps=1))
     started = time.perf_counter()
-    model = Transformer(setting.model, seed=seed).to(best_device())
+    model = new_model(setting, seed)
     reached = False
     try:
         train(model, batches, setting.train, watch)
@@ -194,7 +215,7 @@ def film(setting: Setting, seed: int, steps: int) -> dict:
         `records` with `step`, `tokens`, `train_loss` (but at step 0), `validation_loss` and `icl` in nats, and the best
         scores `previous_token` in layer 0 and `prefix_matching` in the last layer.
     """
-    validation = corpus().validation(VALIDATION_ROWS, setting.data.n_ctx)
+    validation = corpus(setting.model.d_vocab).validation(VALIDATION_ROWS, setting.data.n_ctx)
     random_tokens = random_tokens_of(setting)
 
     def measure(model: Transformer) -> dict:
@@ -206,7 +227,7 @@ def film(setting: Setting, seed: int, steps: int) -> dict:
             "prefix_matching": scores["prefix_matching"][-1].max().item(),
         }
 
-    model = Transformer(setting.model, seed=seed).to(best_device())
+    model = new_model(setting, seed)
     history = train(model, batches_of(setting, seed), replace(setting.train, steps=steps), measure)
     records = [{name: value for name, value in to_json(r).items() if name != "seconds"} for r in history.records]
     return {"seed": seed, "records": records}
@@ -217,9 +238,10 @@ def recipe(setting: Setting) -> dict:
     data = {"kind": type(setting.data).__name__} | asdict(setting.data)
     data.pop("seed", None)  # another one in each run
     if isinstance(setting.data, Text):
-        data["corpus"] = corpus().hash
+        data["corpus"] = corpus(setting.model.d_vocab).hash
     return {
         "model": setting.model.to_dict(),
+        "later_qk": setting.later_qk,
         "data": data,
         "train": asdict(setting.train),
         "precision": str(precision_dtype(setting.train.precision, best_device())).removeprefix("torch."),
@@ -264,17 +286,19 @@ def kept(identity: dict, make: Callable[[], dict], load: float) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def make_record(settings: Sequence[Setting], seeds: Sequence[int], command: str, quick: bool) -> dict:
+def make_record(
+    settings: Sequence[Setting], undone: Sequence[Setting], seeds: Sequence[int], command: str, quick: bool
+) -> dict:
     """Race every setting with every seed, one after another; the whole record."""
     load, on, raced = os.getloadavg()[0], machine(), []
-    for setting in settings:
+    for setting in (*settings, *undone):
         identity = {"recipe": recipe(setting), "threshold": THRESHOLD, "machine": on}
         runs = []
         for seed in seeds:
             runs.append(kept(identity | {"seed": seed}, partial(race, setting, seed), load))
             say(f"{setting.name}, seed {seed}: {outcome(runs[-1])}")
         one = {"name": setting.name, "recipe": identity["recipe"], "runs": runs}
-        if isinstance(setting.data, Text):
+        if isinstance(setting.data, Text) and setting in settings:
             steps = 2 * runs[0]["steps"] if runs[0]["reached"] else setting.train.steps
             filmed = identity | {"film": {"rows": VALIDATION_ROWS, "icl": ICL, "steps": steps}, "seed": seeds[0]}
             one["film"] = kept(filmed, partial(film, setting, seeds[0], steps), load)
@@ -286,10 +310,15 @@ def make_record(settings: Sequence[Setting], seeds: Sequence[int], command: str,
         "date": max(run["date"] for run in made),
         "commit": commit(),
         "quick": quick,
-        "corpus": repr(corpus()),
+        "corpus": repr(corpus(TEXT.d_vocab)),
         "load before": max(run["load before"] for run in made),
     }
-    return {"provenance": provenance | on, "threshold": THRESHOLD, "settings": raced}
+    return {
+        "provenance": provenance | on,
+        "threshold": THRESHOLD,
+        "settings": raced[: len(settings)],
+        "undone": raced[len(settings) :],
+    }
 
 
 def outcome(run: dict) -> str:
@@ -298,13 +327,13 @@ def outcome(run: dict) -> str:
     return f"a head after {spent}" if run["reached"] else f"no head in {spent}"
 
 
-def race_table(record: dict) -> str:
-    """The race as a Markdown table, a row a setting.
+def race_table(raced: Sequence[dict]) -> str:
+    """The `settings` of a record as a Markdown table, a row a setting.
 
     A run without a head counts as later than any other, so a median or a worst that falls on one has no number.
     """
     rows = [HEADERS, ("---",) * len(HEADERS)]
-    for one in record["settings"]:
+    for one in raced:
         runs = one["runs"]
         tokens = median_and_worst(runs, "tokens", lambda value: f"{value / 1e6:.2f}M")
         seconds = [
@@ -321,13 +350,16 @@ def median_and_worst(runs: Sequence[dict], name: str, text: Callable[[float], st
     return [text(value) if value < math.inf else "not reached" for value in (median(values), max(values))]
 
 
-def recipe_table(record: dict) -> str:
+def recipe_table(raced: Sequence[dict]) -> str:
     """What every setting trains on and how, as a Markdown table; the limit is where a run is given up."""
     rows = [("setting", "model", "training", "measured every", "limit")]
     rows.append(("---",) * len(rows[0]))
-    for one in record["settings"]:
+    for one in raced:
         model, train, tokens = (one["recipe"][name] for name in ("model", "train", "tokens_a_step"))
         shape = f"d_model {model['d_model']}, {model['n_heads']} heads a layer, vocabulary {model['d_vocab']}"
+        later_qk = one["recipe"].get("later_qk", 1)  # old records have none
+        if model["n_layers"] > 1 and later_qk != 1:
+            shape += f", W_Q and W_K of the second layer begin at {later_qk:g} of the usual size"
         how = f"{tokens:,} tokens a step, lr {train['lr']:g}, {one['recipe']['precision']}"
         limit = f"{train['steps'] * tokens / 1e6:.2f}M tokens"
         rows.append((one["name"], shape, how, f"{train['measure_every']} steps", limit))
@@ -338,16 +370,19 @@ def main(words: Sequence[str]) -> int:
     """Race, write the record, print the table; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.race", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="try the machinery on tiny models, two seeds, four steps")
-    quick = parser.parse_args(words).quick
-    settings, seeds, path = (quick_settings(), SEEDS[:2], QUICK_RECORD) if quick else (SETTINGS, SEEDS, record_path())
+    tiny = parser.parse_args(words).quick
+    settings, undone, seeds, path = SETTINGS, UNDONE, SEEDS, record_path()
+    if tiny:
+        settings, undone, seeds, path = quick(SETTINGS), quick(UNDONE), SEEDS[:2], QUICK_RECORD
     os.environ["COURSE_STATIC"] = "1"  # no progress bars beside the clock
     try:
-        record = make_record(settings, seeds, " ".join(["python -m benchmarks.race", *words]), quick)
+        record = make_record(settings, undone, seeds, " ".join(["python -m benchmarks.race", *words]), tiny)
     except KeyboardInterrupt:
         print(f"Stopped. Finished runs are kept in {KEPT}; the same command goes on from there.", file=sys.stderr)
         return 130
     write_json(path, record)
-    print(race_table(record))
+    print(race_table(record["settings"]))
+    print(race_table(record["undone"]))
     print(f"{path} is written.")
     return 0
 

@@ -26,6 +26,7 @@ CORPUS_FILE = (
     ASSETS / "corpus" / "tokens.xz"
 )  # written by tools/make_corpus.py; what it holds says corpus.json beside it
 VALIDATION_SHARE = 0.05
+N_BYTES = 256  # tokens 1..256
 
 Batches = Callable[[int], Tensor]  # step -> tokens [batch, pos]
 
@@ -116,6 +117,22 @@ class Corpus:
         """A fixed set of validation sequences, [examples, n_ctx + 1], the same at every call."""
         return CorpusBatches(self.validation_tokens, examples, n_ctx, seed=0)(0)
 
+    def with_vocabulary(self, d_vocab: int) -> Corpus:
+        """The same text in the first `d_vocab` tokens: a later token is taken apart into those that it was merged from.
+
+        Byte-pair encoding merges in the order in which it learned to, so a tokenizer that stopped learning at `d_vocab`
+        would give these tokens. Half of the vocabulary makes the course's text a quarter longer.
+
+        Raises:
+            ValueError: `d_vocab` below the 257 of start token and bytes, or above that of this corpus.
+        """
+        check_counts(N_BYTES + 1, d_vocab=d_vocab)
+        if d_vocab > self.d_vocab:
+            raise ValueError(f"d_vocab must be at most the {self.d_vocab} of this corpus, got {d_vocab}")
+        train, validation = (_taken_apart(tokens, d_vocab) for tokens in (self.train_tokens, self.validation_tokens))
+        digest = hashlib.sha256(f"{self.hash}/{d_vocab}".encode()).hexdigest()
+        return Corpus(train, validation, d_vocab, self.n_files, self.n_bytes, digest)
+
     def __repr__(self) -> str:
         tokens = len(self.train_tokens) + len(self.validation_tokens)
         return (
@@ -196,6 +213,21 @@ def corpus_from(files: Iterable[Path]) -> Corpus:
     digest = hashlib.sha256("".join(name for name, _ in texts).encode() + tokenizer.to_str().encode()).hexdigest()
     n_bytes = sum(len(text) for _, text in texts)
     return Corpus(*_tokenise(texts, tokenizer), tokenizer.get_vocab_size(), len(texts), n_bytes, digest)
+
+
+def _taken_apart(tokens: np.ndarray, d_vocab: int) -> np.ndarray:
+    """Token ids of which none is `d_vocab` or above; pair by pair, until no merge from there on is left."""
+    model = json.loads(TOKENIZER_FILE.read_text(encoding="utf-8"))["model"]
+    ids, nothing = model["vocab"], np.iinfo(np.uint16).max
+    first = np.arange(len(ids), dtype=np.uint16)
+    second = np.full(len(ids), nothing, dtype=np.uint16)
+    for merged, pair in enumerate(model["merges"], start=N_BYTES + 1):
+        if merged >= d_vocab:
+            first[merged], second[merged] = (ids[part] for part in pair)
+    while tokens.max(initial=0) >= d_vocab:
+        pairs = np.stack([first[tokens], second[tokens]], axis=1).ravel()
+        tokens = pairs[pairs != nothing]
+    return tokens
 
 
 def _read(path: Path) -> bytes:

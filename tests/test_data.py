@@ -1,11 +1,23 @@
 import ast
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
 
 from course_lib import data
-from course_lib.data import START, Corpus, RepeatedSegments, corpus_from, load_corpus, load_tokenizer, repeated_tokens
+from course_lib.data import (
+    START,
+    TOKENIZER_FILE,
+    Corpus,
+    RepeatedSegments,
+    corpus_from,
+    load_corpus,
+    load_tokenizer,
+    repeated_tokens,
+)
 from course_lib.lexicon import load_lexicon
 from course_lib.pattern_task import PatternBatches
 from course_lib.recorded import load_recorded
@@ -134,6 +146,35 @@ def test_the_text_of_the_course_is_python_source():
     assert max(corpus.train_tokens) < corpus.d_vocab == tokenizer.get_vocab_size()
 
 
+def tokenizer_of(d_vocab):
+    """The course's tokenizer with the first merges only."""
+    parts = json.loads(TOKENIZER_FILE.read_text(encoding="utf-8"))
+    parts["model"]["merges"] = parts["model"]["merges"][: d_vocab - 257]
+    parts["model"]["vocab"] = {text: token for text, token in parts["model"]["vocab"].items() if token < d_vocab}
+    return Tokenizer.from_str(json.dumps(parts))
+
+
+@pytest.mark.parametrize("d_vocab", [257, 258, 512, 1023, 1024])
+def test_a_smaller_vocabulary_gives_the_tokens_of_a_smaller_tokenizer(tmp_path, d_vocab):
+    corpus = corpus_from([*write_files(tmp_path / "text"), Path(data.__file__)])
+    smaller = corpus.with_vocabulary(d_vocab)
+    assert smaller.d_vocab == d_vocab
+    for tokens, few in (
+        (corpus.train_tokens, smaller.train_tokens),
+        (corpus.validation_tokens, smaller.validation_tokens),
+    ):
+        files = np.split(tokens, np.flatnonzero(tokens == START))[1:]
+        texts = [load_tokenizer().decode(file[1:].tolist()) for file in files]
+        wanted = [token for text in texts for token in [START, *tokenizer_of(d_vocab).encode(text).ids]]
+        assert few.tolist() == wanted and few.dtype == np.uint16
+
+
+def test_each_vocabulary_has_a_hash_of_its_own(tmp_path):
+    corpus = corpus_from(write_files(tmp_path / "text"))
+    hashes = [corpus.hash, corpus.with_vocabulary(512).hash, corpus.with_vocabulary(513).hash]
+    assert len(set(hashes)) == 3 and corpus.with_vocabulary(512).hash == hashes[1]
+
+
 def test_the_text_of_the_course_is_that_of_the_recorded_runs():
     for name in ("series", "two_layers", "before_change", "lab"):
         assert load_recorded(name)["provenance"]["corpus"] == repr(load_corpus())
@@ -170,6 +211,8 @@ def test_a_damaged_text_says_what_to_do(monkeypatch, tmp_path):
             lambda: Corpus(np.zeros(5, np.uint16), np.zeros(5, np.uint16), 9, 1, 1, "x").batches(1, 5),
             "n_ctx must be less than the 5 tokens.*got 5",
         ),
+        (lambda: load_corpus().with_vocabulary(256), "d_vocab must be at least 257, got 256"),
+        (lambda: load_corpus().with_vocabulary(1025), "d_vocab must be at most the 1024 of this corpus, got 1025"),
     ],
 )
 def test_bad_input(call, message, unchecked):

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -12,7 +13,7 @@ from benchmarks.charts import FILM_PANELS, film_chart, formation
 from course_lib.data import Corpus
 from course_lib.recorded import load_recorded
 
-TWO_SYNTHETIC, ONE_SYNTHETIC, TWO_TEXT, ONE_TEXT = race.quick_settings()
+TWO_SYNTHETIC, ONE_SYNTHETIC, TWO_TEXT, ONE_TEXT = race.quick(race.SETTINGS)
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +21,8 @@ def elsewhere(tmp_path, monkeypatch):
     """Kept runs and records go to a folder of the test; the text is 4,000 tokens that are no text."""
     tokens = np.random.default_rng(0).integers(1, 1024, 4000).astype(np.uint16)
     corpus = Corpus(tokens, tokens, d_vocab=1024, n_files=2, n_bytes=8000, hash="0123456789abcdef")
-    monkeypatch.setattr(race, "corpus", lambda: corpus)
+    monkeypatch.setattr(race, "load_corpus", lambda: corpus)
+    race.corpus.cache_clear()
     for name in ("RECORD", "FLOAT32_RECORD", "QUICK_RECORD", "KEPT"):
         monkeypatch.setattr(race, name, tmp_path / name.lower())
     return tmp_path
@@ -56,7 +58,7 @@ def test_the_quick_race_writes_a_whole_record(elsewhere, capsys):
     }
     assert wanted <= set(record["provenance"]) and record["provenance"]["quick"]
     assert [one["name"] for one in record["settings"]] == [setting.name for setting in race.SETTINGS]
-    for one, setting in zip(record["settings"], race.quick_settings(), strict=True):
+    for one, setting in zip(record["settings"], race.quick(race.SETTINGS), strict=True):
         assert one["recipe"]["model"] == setting.model.to_dict()
         assert one["recipe"]["train"]["lr"] == setting.train.lr
         assert [run["seed"] for run in one["runs"]] == [0, 1]
@@ -67,7 +69,26 @@ def test_the_quick_race_writes_a_whole_record(elsewhere, capsys):
             assert len(run["prefix_matching"]) == 3
         assert one["runs"][0]["prefix_matching"] != one["runs"][1]["prefix_matching"]
         assert ("film" in one) == isinstance(setting.data, race.Text)
-    assert "0 of 2" in capsys.readouterr().out
+    assert [one["name"] for one in record["undone"]] == [setting.name for setting in race.UNDONE]
+    assert all(len(one["runs"]) == 2 and "film" not in one for one in record["undone"])
+    out = capsys.readouterr().out
+    assert out.count("0 of 2") == len(race.SETTINGS + race.UNDONE)
+
+
+def test_what_is_undone_differs_from_the_recipe_in_one_place():
+    def flat(setting):
+        return pd.json_normalize(race.recipe(setting)).iloc[0].astype(str).to_dict()
+
+    whole = flat(race.TWO_LAYERS)
+    different = [{name for name, value in flat(setting).items() if value != whole[name]} for setting in race.UNDONE]
+    assert different == [{"model.d_vocab", "data.corpus"}, {"later_qk"}]
+
+
+def test_queries_and_keys_of_later_layers_begin_smaller():
+    model, usual = race.new_model(TWO_TEXT, seed=3), race.Transformer(TWO_TEXT.model, seed=3)
+    for name, weight in usual.named_parameters():
+        size = TWO_TEXT.later_qk if name in ("blocks.1.attn.W_Q", "blocks.1.attn.W_K") else 1
+        assert torch.equal(model.get_parameter(name), weight * size), name
 
 
 def test_a_head_forms_on_synthetic_data_and_ends_the_run():
@@ -108,7 +129,8 @@ def test_a_finished_run_is_not_made_again_unless_something_changed(monkeypatch):
         return run | {"seconds_without_measuring": 0.5, "prefix_matching": [0.1, 0.6]}
 
     monkeypatch.setattr(race, "race", fake)
-    monkeypatch.setattr(race, "quick_settings", lambda: [TWO_SYNTHETIC])
+    monkeypatch.setattr(race, "SETTINGS", [TWO_SYNTHETIC])
+    monkeypatch.setattr(race, "UNDONE", [])
     assert race.main(["--quick"]) == 130
     assert not race.QUICK_RECORD.exists()
     assert race.main(["--quick"]) == 0
@@ -124,8 +146,9 @@ def test_a_finished_run_is_not_made_again_unless_something_changed(monkeypatch):
 
     again(5, THRESHOLD=0.4)
     again(7, machine=lambda: {"hardware": "another"})
-    again(9, quick_settings=lambda: [replace(TWO_SYNTHETIC, train=replace(TWO_SYNTHETIC.train, lr=1e-3))])
-    again(9)
+    again(9, SETTINGS=[replace(TWO_SYNTHETIC, train=replace(TWO_SYNTHETIC.train, lr=1e-3))])
+    again(11, SETTINGS=[replace(TWO_SYNTHETIC, later_qk=1.0)])
+    again(11)
 
 
 def test_the_film_goes_on_to_twice_the_formation_or_to_the_limit(monkeypatch):
@@ -134,7 +157,7 @@ def test_the_film_goes_on_to_twice_the_formation_or_to_the_limit(monkeypatch):
     run = {"tokens": 1, "seconds": 1.0, "prefix_matching": []}
     for reached, setting in ((True, TWO_TEXT), (False, ONE_TEXT)):
         monkeypatch.setattr(race, "race", lambda setting, seed, r=reached: run | {"steps": 60, "reached": r})
-        race.make_record([setting], [0], command="", quick=True)
+        race.make_record([setting], [], [0], command="", quick=True)
     assert steps == [120, ONE_TEXT.train.steps]
 
 
@@ -147,16 +170,16 @@ def test_the_film_has_the_scores_of_its_race():
     scores = [record["prefix_matching"] for record in records]  # four digits
     assert scores == pytest.approx(race.race(ONE_TEXT, seed=0)["prefix_matching"], abs=6e-5)
     assert scores != pytest.approx(run["prefix_matching"], abs=6e-5)
-    assert abs(records[0]["validation_loss"] - np.log(1024)) < 2 and "seconds" not in records[0]
+    assert abs(records[0]["validation_loss"] - np.log(512)) < 2 and "seconds" not in records[0]
 
 
-def record_of(*runs):
-    """A record with one setting; a run is (reached, tokens, seconds)."""
+def settings_of(*runs):
+    """The settings of a record, one; a run is (reached, tokens, seconds)."""
     model, train = ONE_TEXT.model.to_dict(), {"steps": 1000, "lr": 4e-3, "measure_every": 20}
     recipe = {"model": model, "train": train, "precision": "bfloat16", "tokens_a_step": 2048}
     names = ("reached", "tokens", "seconds", "seconds_without_measuring")
     runs = [dict(zip(names, (*run, run[-1] / 2), strict=True)) for run in runs]
-    return {"settings": [{"name": "a setting", "recipe": recipe, "runs": runs}]}
+    return [{"name": "a setting", "recipe": recipe, "runs": runs}]
 
 
 def last_row(table):
@@ -164,23 +187,32 @@ def last_row(table):
 
 
 def test_the_table_has_median_and_worst():
-    record = record_of((True, 900_000, 9.0), (True, 2_000_000, 14.0), (True, 1_200_000, 21.0))
-    row = last_row(race.race_table(record))
+    settings = settings_of((True, 900_000, 9.0), (True, 2_000_000, 14.0), (True, 1_200_000, 21.0))
+    row = last_row(race.race_table(settings))
     assert row == ["a setting", "3 of 3", "1.20M", "2.00M", "14.0 s", "21.0 s", "7.0 s"]
     assert len(row) == len(race.HEADERS)
 
 
 def test_the_table_tells_which_runs_found_no_head():
     formed, not_formed = (True, 1_000_000, 10.0), (False, 50, 0.1)
-    row = last_row(race.race_table(record_of(formed, not_formed, formed)))
+    row = last_row(race.race_table(settings_of(formed, not_formed, formed)))
     assert row[1:6] == ["2 of 3", "1.00M", "not reached", "10.0 s", "not reached"]
-    row = last_row(race.race_table(record_of(formed, not_formed, not_formed)))
+    row = last_row(race.race_table(settings_of(formed, not_formed, not_formed)))
     assert row[1:] == ["1 of 3"] + ["not reached"] * 5
 
 
 def test_the_recipes_tell_the_limit():
-    row = last_row(race.recipe_table(record_of((True, 1, 1.0))))
+    row = last_row(race.recipe_table(settings_of((True, 1, 1.0))))
     assert row[2:] == ["2,048 tokens a step, lr 0.004, bfloat16", "20 steps", "2.05M tokens"]
+    assert "begin at" not in row[1]
+
+
+def test_the_recipes_tell_the_first_size_of_queries_and_keys():
+    (one,) = settings_of((True, 1, 1.0))
+    two_layers = TWO_TEXT.model.to_dict()
+    for model, size, told in ((two_layers, 0.5, True), (two_layers, 1, False), (ONE_TEXT.model.to_dict(), 0.5, False)):
+        row = last_row(race.recipe_table([one | {"recipe": one["recipe"] | {"model": model, "later_qk": size}}]))
+        assert ("begin at 0.5 of the usual size" in row[1]) == told
 
 
 def test_the_film_marks_where_a_head_has_formed():
