@@ -234,12 +234,28 @@ def test_the_shipped_record_fits_the_page(name, of_text):
     for one, setting in zip(record["settings"], race.SETTINGS, strict=True):
         assert one["recipe"]["precision"] == (of_text if isinstance(setting.data, race.Text) else "float32")
         assert one["recipe"]["train"] == json.loads(json.dumps(asdict(setting.train)))
-        assert [run["seed"] for run in one["runs"]] == list(race.SEEDS)
-        for run in one["runs"]:
-            assert run["reached"] == (run["prefix_matching"][-1] > record["threshold"])
-            assert max(run["prefix_matching"][:-1]) <= record["threshold"]
+        assert_raced(one, record["threshold"])
     films = [one["film"]["records"] for one in record["settings"] if "film" in one]
     assert len(films) == 2 and all(film[-1]["step"] > film[0]["step"] == 0 for film in films)
+
+
+def assert_raced(one, threshold):
+    """All seeds, each until the first score above the threshold."""
+    assert [run["seed"] for run in one["runs"]] == list(race.SEEDS)
+    for run in one["runs"]:
+        assert run["reached"] == (run["prefix_matching"][-1] > threshold)
+        assert max(run["prefix_matching"][:-1]) <= threshold
+
+
+def test_the_newer_record_is_of_the_recipes_as_they_are():
+    record = load_recorded("race_float32")
+    assert [one["name"] for one in record["undone"]] == [setting.name for setting in race.UNDONE]
+    made = [*record["settings"], *record["undone"]]
+    for one, setting in zip(made, (*race.SETTINGS, *race.UNDONE), strict=True):
+        assert one["recipe"]["model"] == setting.model.to_dict()
+        assert one["recipe"]["later_qk"] == setting.later_qk
+        assert one["recipe"]["data"]["batch"] == setting.data.batch
+        assert_raced(one, record["threshold"])
 
 
 @pytest.mark.parametrize(("dtype", "name"), [(torch.float32, "float32_record"), (torch.bfloat16, "record")])
