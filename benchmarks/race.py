@@ -103,8 +103,8 @@ SETTINGS = (
 )
 # What the recipe for two layers on real text owes to its parts: one of them undone at a time.
 UNDONE = (
-    replace(TWO_LAYERS, name="vocabulary as in the chapters", model=replace(TEXT, d_vocab=1024)),
-    replace(TWO_LAYERS, name="first size of all queries and keys as usual", later_qk=1.0),
+    replace(TWO_LAYERS, name="the same, vocabulary 1,024", model=replace(TEXT, d_vocab=1024)),
+    replace(TWO_LAYERS, name="the same, W_Q and W_K of the usual size", later_qk=1.0),
 )
 
 
