@@ -27,6 +27,7 @@ from course_lib.runtime import precision_dtype, reuse_freed_memory, static
 from course_lib.storage import Checkpoints
 
 Measure = Callable[[Transformer], dict[str, float | str | Tensor]]
+Watch = Callable[[list[dict]], None]
 _STATE = {"identity", "model", "optimizer", "counters", "losses", "records", "snapshots"}  # of a checkpoint
 _broken_off: WeakKeyDictionary[Transformer, int] = WeakKeyDictionary()  # models in mid-training, and after which step
 
@@ -82,6 +83,7 @@ def train(
     config: TrainConfig,
     measure: Measure | None = None,
     folder: Path | str | None = None,
+    watch: Watch | None = None,
 ) -> History:
     """Train `model` in place on `batches(0), batches(1), ...` and return the history.
 
@@ -98,6 +100,7 @@ def train(
         folder: where checkpoints go. A run that was killed goes on from the newest whole one and ends with
             bit-identical weights on the same machine. A finished run is loaded, not repeated. Where nothing can be
             written, training says so and goes on.
+        watch: called with all records so far whenever there is a new one, to show them; see `widgets.live_chart`.
 
     Raises:
         ValueError: the folder belongs to a run of another configuration, seed or `batches`; it is empty, and the model
@@ -106,7 +109,7 @@ def train(
         RuntimeError: another process of this training does not answer.
     """
     reuse_freed_memory()
-    run = _Run(model, batches, config, measure or (lambda model: {}), Path(folder) if folder else None)
+    run = _Run(model, batches, config, measure or (lambda model: {}), Path(folder) if folder else None, watch)
     run.resume()
     quiet = static() or not run.first
     with tqdm(total=config.steps, initial=run.step, unit="step", disable=quiet, leave=False) as bar:
@@ -122,9 +125,15 @@ class _Run:
     """The state of one run: everything that a checkpoint must hold."""
 
     def __init__(
-        self, model: Transformer, batches: Batches, config: TrainConfig, measure: Measure, folder: Path | None
+        self,
+        model: Transformer,
+        batches: Batches,
+        config: TrainConfig,
+        measure: Measure,
+        folder: Path | None,
+        watch: Watch | None,
     ):
-        self.model, self.batches, self.config, self.measure = model, batches, config, measure
+        self.model, self.batches, self.config, self.measure, self.watch = model, batches, config, measure, watch
         self.saved = Checkpoints(folder) if folder else None
         self.device = next(model.parameters()).device
         self.processes = join(self.device)
@@ -206,6 +215,8 @@ class _Run:
         if self.config.keep_snapshots:
             weights = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
             self.history.snapshots[self.step] = weights
+        if self.watch:
+            self.watch(self.history.records)
 
     def mean_loss(self) -> float:
         """Mean training loss since the last record, in nats; not a number ends the run."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import altair as alt
@@ -66,6 +66,28 @@ def _drawn(
     """The model's patterns on a new sequence of repeated random tokens, and a label for each token."""
     tokens = repeated_tokens(1, segment_length, repeats, model.config.d_vocab, generator)
     return patterns(model, tokens.to(model.W_E.device))[:, 0], [str(token) for token in tokens[0].tolist()]
+
+
+def live_chart(draw: Callable[[list[dict]], alt.TopLevelMixin]) -> Callable[[list[dict]], None]:
+    """Shows a chart of training while training goes on: a `watch` for `train.train`.
+
+    The chart takes the place of the one before, from the second record on. In the static book nothing is shown.
+
+    Args:
+        draw: records -> chart.
+    """
+    handle = None
+
+    def show(records: list[dict]) -> None:
+        nonlocal handle
+        if static() or len(records) < 2:  # one record is no line
+            return
+        if handle is None:
+            handle = display(draw(records), display_id=True)
+        else:
+            handle.update(draw(records))
+
+    return show
 
 
 def explore(chart: alt.TopLevelMixin) -> ipywidgets.VBox | alt.TopLevelMixin:

@@ -59,7 +59,7 @@ def test_a_grader_that_is_killed_leaves_no_process_and_no_row_is_lost(tmp_path):
         f"loop_{n}": ["import torch", f"def previous_token_score(pattern):\n    while {n} >= 0: pass"] for n in range(8)
     }
     write_notebooks(tmp_path / "in", {"a_right": [ANSWER]} | loops)
-    settings = LIMITS | {"seconds": 60.0, "submissions": str(tmp_path / "in"), "results": str(tmp_path / "out")}
+    settings = LIMITS | {"submissions": str(tmp_path / "in"), "results": str(tmp_path / "out")}
     settings |= {"exercises": ["3.1"], "parallel": 2, "fenced": False, "runs": 1, "level": "best"}
     place = tmp_path / "settings.json"
     place.write_text(json.dumps(settings))

@@ -17,7 +17,7 @@ from course_lib.plots import (
     phase_change_chart,
     token_grid,
 )
-from course_lib.widgets import explore_attention
+from course_lib.widgets import explore_attention, live_chart
 
 PATTERN = torch.tensor([[1.0, 0, 0], [0.25, 0.75, 0], [0.2, 0.3, 0.5]])
 TOKENS = ["<start>", "a", "b"]
@@ -222,6 +222,31 @@ def test_live_explorer_redraws_for_a_head_and_a_new_sequence(model, monkeypatch)
     assert drawn[-1].to_dict()["transform"] != labels
     assert drawn[-1].to_dict()["title"] == "Head 0.1"
     assert patterns(model, torch.zeros(1, 9, dtype=torch.long)).shape == (2, 1, 2, 9, 9)
+
+
+def test_a_live_chart_is_shown_once_and_then_replaced(monkeypatch):
+    monkeypatch.setenv("COURSE_STATIC", "0")
+    shown, replaced = [], []
+
+    class Handle:
+        update = replaced.append
+
+    monkeypatch.setattr("course_lib.widgets.display", lambda chart, display_id: shown.append(chart) or Handle)
+    show = live_chart(len)
+    for count in (1, 2, 3, 4):
+        show([{}] * count)
+    assert shown == [2] and replaced == [3, 4]
+
+
+def test_a_live_chart_goes_on_where_a_run_was_cut_off_and_is_still_in_the_static_book(monkeypatch):
+    monkeypatch.setenv("COURSE_STATIC", "0")
+    shown = []
+    monkeypatch.setattr("course_lib.widgets.display", lambda chart, display_id: shown.append(chart))
+    live_chart(len)([{}] * 7)
+    assert shown == [7]
+    monkeypatch.setenv("COURSE_STATIC", "1")
+    live_chart(len)([{}] * 7)
+    assert shown == [7]
 
 
 def test_panels_share_the_axis_of_tokens_and_the_window():

@@ -56,6 +56,24 @@ def test_the_loss_falls_and_the_history_is_complete():
     assert not torch.equal(history.snapshots[0]["W_E"], model.W_E)
 
 
+def test_who_watches_gets_all_records_after_each(tmp_path):
+    class Killed(Exception):
+        pass
+
+    def watch(records):
+        seen.append([r["step"] for r in records])
+        if killed and records[-1]["step"] == 20:
+            raise Killed
+
+    seen, killed = [], True
+    with pytest.raises(Killed):
+        train(make(), DATA, TrainConfig(**CONFIG), folder=tmp_path, watch=watch)
+    assert seen == [[0], [0, 10], [0, 10, 20]]
+    seen, killed = [], False
+    train(make(), DATA, TrainConfig(**CONFIG), folder=tmp_path, watch=watch)
+    assert seen == [[0, 10, 20], [0, 10, 20, 30]]  # from the checkpoint after 14 steps
+
+
 def test_one_step_is_adamw_with_warmup_and_clipping():
     model, plain = make(), make()
     train(model, DATA, TrainConfig(steps=1, warmup_steps=10, lr=1e-2, measure_every=1))

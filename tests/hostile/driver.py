@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,16 +24,13 @@ import torch
 from course_lib.grader import grade
 from course_lib.grader.messages import Job
 from course_lib.grader.server import Reply, Server
-from course_lib.grading import load
 from course_lib.grading.run import Outcome
 
 SUBREAPER = 36  # of prctl: orphans of whatever is started below come to this process, so that they can be counted
 
 
-def shorten(seconds: float, setup_seconds: float, memory: int) -> None:
-    """Short limits for every exercise and job of this process, so that a class of loops ends soon."""
-    for exercise_id in load.index(load.source_folder()):
-        load._in_this_notebook[exercise_id] = replace(load.find(exercise_id), seconds=seconds)
+def shorten(setup_seconds: float, memory: int) -> None:
+    """Short limits for the cells of every job of this process, so that a class of loops ends soon."""
     Job.__init__.__defaults__ = (setup_seconds, memory)
 
 
@@ -168,7 +164,7 @@ def main() -> None:
         import ctypes
 
         ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
-    shorten(settings["seconds"], settings["setup_seconds"], settings["memory"])
+    shorten(settings["setup_seconds"], settings["memory"])
     torch.rand(3), random.random()
     before = state_of_process()
     facts = run(settings, settings["results"])

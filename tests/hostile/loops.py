@@ -260,7 +260,7 @@ ENTRIES = [
         "right, but sleeps past the limit",
         """
         import time
-        time.sleep(5.5)
+        time.sleep(6.5)
         return right(pattern)
         """,
         TIMEOUT,
@@ -274,7 +274,7 @@ ENTRIES = [
         for name in ("time", "monotonic", "perf_counter", "process_time", "time_ns", "monotonic_ns", "perf_counter_ns"):
             setattr(time, name, lambda: 0)
         time.sleep = lambda seconds: None
-        nap(5.5)
+        nap(6.5)
         return right(pattern)
         """,
         TIMEOUT,

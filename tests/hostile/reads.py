@@ -249,13 +249,15 @@ ENTRIES = [
     ),
     code(
         "read_check_itself",
-        "lets check() tell which of many guesses is right",
+        "lets check() tell which of two guesses is right; in a worker check passes everything",
         """
-        def guess(pattern): return pattern.diagonal(offset=-1, dim1=-2, dim2=-1).mean(dim=(0, -1))
+        def wrong(pattern): return pattern.diagonal(dim1=-2, dim2=-1).mean(dim=(0, -1))
+        def right_one(pattern): return pattern.diagonal(offset=-1, dim1=-2, dim2=-1).mean(dim=(0, -1))
         # %%
         def previous_token_score(pattern):
             from course_lib.grading import check
-            if check('3.1', guess).state == 'passed': return guess(pattern)
+            for guess in (wrong, right_one):
+                if check('3.1', guess).state == 'passed': return guess(pattern)
         """,
         STOPPED,
         needs=HIDDEN,
